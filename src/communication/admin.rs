@@ -1,0 +1,198 @@
+//! One-line verbs for people with netcat, beside memcached's in the same text protocol: ask a node who it is, who owns a key, who is up;
+//! tell it whom to join or to give up.
+//!
+//! ```text
+//!   put KEY VALUE      STORED                       alive        ALIVE node_id
+//!   connect IP:PORT    OK, or SERVER_ERROR why      owner KEY    OWNER node_id, MIRROR node_id ..., END
+//!   dead IP:PORT       OK, or SERVER_ERROR why      ring         NODE ... for each member, END
+//!   reconstruct        OK, or SERVER_ERROR why      peers        PEER ... for each other node, END
+//! ```
+//!
+//! Scripts read these forms. A wrong argument is answered with the verb's usage.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::str;
+
+use memchr::memchr;
+
+use super::memcached::{is_key, push_text};
+use crate::node::command::{Action, Admin, Command, Expiry, Request, Store, StoreMode};
+use crate::node::reply::{PeerLine, Report, RingLine};
+
+const HELP: &[u8] = concat!(
+    "for people\r\n",
+    "  put KEY VALUE                     store VALUE, to the end of the line\r\n",
+    "  alive                             is somebody there, and who?\r\n",
+    "  owner KEY                         which node owns KEY, and which mirror it\r\n",
+    "  ring                              the members of the ring and their shares\r\n",
+    "  peers                             the other nodes, as this one sees them\r\n",
+    "  connect IP:PORT                   take that node into the pool\r\n",
+    "  dead IP:PORT                      treat that node as dead, everywhere\r\n",
+    "  reconstruct                       read the journal again\r\n",
+    "  help                              this page\r\n",
+    "memcached's\r\n",
+    "  get KEY...  gets KEY...           the values; gets shows their versions\r\n",
+    "  gat EXPTIME KEY...  gats ...      the same, and a new expiry\r\n",
+    "  set KEY FLAGS EXPTIME LENGTH      store the LENGTH bytes of the next line\r\n",
+    "  add, replace, append, prepend     the same, on a condition\r\n",
+    "  cas KEY FLAGS EXPTIME LENGTH VERSION\r\n",
+    "  delete KEY  touch KEY EXPTIME  incr KEY N  decr KEY N\r\n",
+    "  flush_all [DELAY]  stats [settings|reset]  version  quit\r\n",
+    "END\r\n",
+)
+.as_bytes();
+
+/// Reads the verb `word` with the `rest` of its line: a request, or what to answer instead. `None` if there is no such verb.
+pub(super) fn parse<'a>(word: &[u8], rest: &'a [u8]) -> Option<Result<Request<'a>, &'static [u8]>> {
+    let (usage, request): (&'static [u8], _) = match word {
+        b"put" => (b"CLIENT_ERROR usage: put KEY VALUE\r\n", put(rest)),
+        b"connect" => (b"CLIENT_ERROR usage: connect IP:PORT\r\n", address(rest).map(Admin::Connect).map(Request::Admin)),
+        b"dead" => (b"CLIENT_ERROR usage: dead IP:PORT\r\n", address(rest).map(Admin::Dead).map(Request::Admin)),
+        b"owner" => (b"CLIENT_ERROR usage: owner KEY\r\n", key(rest).map(Admin::Owner).map(Request::Admin)),
+        b"reconstruct" => (b"CLIENT_ERROR usage: reconstruct\r\n", alone(rest, Admin::Reconstruct)),
+        b"alive" => (b"CLIENT_ERROR usage: alive\r\n", alone(rest, Admin::Alive)),
+        b"ring" => (b"CLIENT_ERROR usage: ring\r\n", alone(rest, Admin::Ring)),
+        b"peers" => (b"CLIENT_ERROR usage: peers\r\n", alone(rest, Admin::Peers)),
+        b"help" => (HELP, None),
+        _ => return None,
+    };
+    Some(request.ok_or(usage))
+}
+
+/// ` KEY VALUE`: one blank behind the key, and all that follows it is the value.
+fn put(rest: &[u8]) -> Option<Request<'_>> {
+    let text = rest.trim_ascii_start();
+    let (key, value) = text.split_at(memchr(b' ', text)?);
+    let value = Cow::Borrowed(&value[1..]);
+    let store = Store { mode: StoreMode::Set, value, flags: 0, expiry: Expiry::Never, want_old: false };
+    is_key(key).then_some(Request::Key(Command { key: Cow::Borrowed(key), action: Action::Store(store) }))
+}
+
+fn address(rest: &[u8]) -> Option<Cow<'_, str>> {
+    let text = str::from_utf8(rest.trim_ascii()).ok()?;
+    text.parse::<SocketAddr>().is_ok().then_some(Cow::Borrowed(text))
+}
+
+fn key(rest: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let word = rest.trim_ascii();
+    is_key(word).then_some(Cow::Borrowed(word))
+}
+
+fn alone<'a>(rest: &[u8], admin: Admin<'a>) -> Option<Request<'a>> {
+    rest.trim_ascii().is_empty().then_some(Request::Admin(admin))
+}
+
+/// Writes `report` behind `output`.
+pub(super) fn compose(report: &Report, output: &mut Vec<u8>) {
+    match report {
+        Report::Alive { node_id } => return push_line(&["ALIVE ", node_id], output),
+        Report::Owner { owner, mirrors } => push_owner(owner, mirrors, output),
+        Report::Ring(lines) => lines.iter().for_each(|line| push_member(line, output)),
+        Report::Peers(lines) => lines.iter().for_each(|line| push_peer(line, output)),
+        Report::Stats(stats) => push_stats(stats, output),
+        Report::Status(status) => push_stats(&status.stats, output),
+    }
+    output.extend_from_slice(b"END\r\n");
+}
+
+fn push_owner(owner: &str, mirrors: &[String], output: &mut Vec<u8>) {
+    push_line(&["OWNER ", owner], output);
+    for mirror in mirrors {
+        push_line(&["MIRROR ", mirror], output);
+    }
+}
+
+fn push_stats(stats: &[(String, String)], output: &mut Vec<u8>) {
+    for (name, value) in stats {
+        push_line(&["STAT ", name, " ", value], output);
+    }
+}
+
+/// `NODE node_id name up|down weight W share S%`
+fn push_member(line: &RingLine, output: &mut Vec<u8>) {
+    let RingLine { node_id, name, weight, share_percent, up } = line;
+    let figures = format!(" weight {weight} share {share_percent:.1}%");
+    push_line(&["NODE ", node_id, " ", name, if *up { " up" } else { " down" }, &figures], output);
+}
+
+/// `PEER node_id name address state for Nms round_trip Nms`
+fn push_peer(line: &PeerLine, output: &mut Vec<u8>) {
+    let PeerLine { node_id, name, address, state, for_ms, round_trip_ms } = line;
+    let figures = format!(" for {for_ms}ms round_trip {round_trip_ms}ms");
+    push_line(&["PEER ", node_id, " ", name, " ", address, " ", state, &figures], output);
+}
+
+fn push_line(parts: &[&str], output: &mut Vec<u8>) {
+    for part in parts {
+        push_text(part, output);
+    }
+    output.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::reply::Status;
+
+    fn written(report: &Report) -> String {
+        let mut output = Vec::new();
+        compose(report, &mut output);
+        String::from_utf8(output).unwrap()
+    }
+
+    fn member(up: bool) -> RingLine {
+        RingLine { node_id: "1".into(), name: "127.0.0.1:8001".into(), weight: 2, share_percent: 66.64, up }
+    }
+
+    fn peer() -> PeerLine {
+        let (node_id, name, address) = ("2".into(), "b".into(), "127.0.0.1:8002".into());
+        PeerLine { node_id, name, address, state: "up", for_ms: 1500, round_trip_ms: 1 }
+    }
+
+    #[test]
+    fn reports_have_the_forms_that_scripts_read() {
+        for (report, text) in [
+            (Report::Alive { node_id: "1".into() }, "ALIVE 1\r\n"),
+            (Report::Owner { owner: "1".into(), mirrors: Vec::new() }, "OWNER 1\r\nEND\r\n"),
+            (Report::Owner { owner: "1".into(), mirrors: vec!["3".into(), "2".into()] }, "OWNER 1\r\nMIRROR 3\r\nMIRROR 2\r\nEND\r\n"),
+            (
+                Report::Ring(vec![member(true), member(false)]),
+                "NODE 1 127.0.0.1:8001 up weight 2 share 66.6%\r\nNODE 1 127.0.0.1:8001 down weight 2 share 66.6%\r\nEND\r\n",
+            ),
+            (Report::Peers(vec![peer()]), "PEER 2 b 127.0.0.1:8002 up for 1500ms round_trip 1ms\r\nEND\r\n"),
+            (Report::Peers(Vec::new()), "END\r\n"),
+            (Report::Stats(vec![("pid".into(), "7".into())]), "STAT pid 7\r\nEND\r\n"),
+        ] {
+            assert_eq!(written(&report), text);
+        }
+    }
+
+    #[test]
+    fn a_status_shows_its_stats_and_no_text_breaks_its_line() {
+        let status = Status {
+            node_id: "1".into(),
+            name: "a".into(),
+            pool: "p".into(),
+            version: "0",
+            incarnation: 1,
+            uptime_ms: 1,
+            serving: true,
+            ring: vec![member(true)],
+            peers: vec![peer()],
+            stats: vec![("name".into(), "a\r\nEND".into())],
+        };
+        assert_eq!(written(&Report::Status(Box::new(status))), "STAT name a  END\r\nEND\r\n");
+    }
+
+    #[test]
+    fn the_help_page_ends_like_every_list_and_names_each_verb() {
+        let help = parse(b"help", b"").unwrap().unwrap_err();
+        assert!(help.ends_with(b"\r\nEND\r\n") && !help.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'));
+        let help = str::from_utf8(help).unwrap();
+        for verb in ["put", "connect", "dead", "owner", "reconstruct", "alive", "ring", "peers", "help"] {
+            assert!(help.contains(&format!("\n  {verb} ")) && parse(verb.as_bytes(), b"").is_some(), "{verb}");
+        }
+        assert_eq!(parse(b"helper", b""), None);
+    }
+}

@@ -1,0 +1,359 @@
+//! What a connection is owed, in the order in which it was asked.
+//!
+//! Most requests are answered while they are carried out: their reply goes straight into the output. A request that another node has to
+//! answer leaves a hole, and everything behind it waits its turn in a queue, so that pipelined replies keep their order:
+//!
+//! ```text
+//!   asked:   get a   get b        get c   get d
+//!   owed:    sent    ┌─ hole ──┐  ready   ready
+//!                    b's owner ─▶ fills it, and all three leave
+//! ```
+//!
+//! Pieces of a group (`get a b c`) are bound together: if one fails, its error takes the place of the rest of the group.
+//!
+//! The output counts its bytes from the connection's beginning. With `sync = "always"` only the part before `released` may leave: what
+//! acknowledges a write waits until the write is on disk.
+
+use std::collections::VecDeque;
+
+use super::protocol::{Composed, Form, Group};
+use crate::node::reply::Reply;
+
+/// Unsent bytes past which a connection is asked no more and read from no more.
+pub const HIGH_WATER: usize = 1 << 20;
+/// The capacity up to which an output buffer is kept for the next reply.
+const KEPT_CAPACITY: usize = 64 << 10;
+
+/// The bytes on their way to a client or a peer, and the replies that are still owed before more may be added.
+#[derive(Debug, Default)]
+pub struct Output {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// How many bytes left before `bytes[0]`.
+    base: u64,
+    released: u64,
+    replies: Replies,
+}
+
+/// The replies owed to a client.
+#[derive(Debug, Default)]
+struct Replies {
+    owed: VecDeque<Piece>,
+    owed_bytes: usize,
+    /// The number of the next request of this connection.
+    next: u64,
+    /// The form of the request that is being carried out, until it is answered.
+    current: Option<Form>,
+    /// An error has taken the place of the rest of a group.
+    dropping: bool,
+    /// The connection closes once everything owed so far is sent; nothing is added any more.
+    closing: bool,
+}
+
+#[derive(Debug)]
+struct Piece {
+    group: Group,
+    composed: Composed,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(Form),
+    Ready(Vec<u8>),
+}
+
+const PLAIN: Composed = Composed { failed: false, close: false };
+
+impl Output {
+    /// A request is about to be carried out; its replies carry the number returned.
+    pub fn begin(&mut self, form: Form) -> u64 {
+        self.replies.current = Some(form);
+        self.replies.next
+    }
+
+    /// The request has been carried out: if it was not answered, it is owed from now on.
+    pub fn end(&mut self) {
+        if let Some(form) = self.replies.current.take() {
+            let state = State::Waiting(form);
+            self.replies.owed.push_back(Piece { group: form.group(), composed: PLAIN, state });
+        }
+        self.replies.next += 1;
+    }
+
+    /// The reply to the request of this number.
+    pub fn answer(&mut self, number: u64, key: &[u8], reply: &Reply<'_>) {
+        if number == self.replies.next {
+            if let Some(form) = self.replies.current.take() {
+                self.add(form.group(), |output| form.compose(key, reply, output));
+            }
+            return;
+        }
+        let behind_last = self.replies.next - number;
+        let Some(index) = self.replies.owed.len().checked_sub(behind_last as usize) else { return };
+        let Some(piece) = self.replies.owed.get_mut(index) else { return };
+        if let State::Waiting(form) = piece.state {
+            let mut bytes = Vec::new();
+            piece.composed = form.compose(key, reply, &mut bytes);
+            self.replies.owed_bytes += bytes.len();
+            piece.state = State::Ready(bytes);
+            self.drain();
+        }
+    }
+
+    /// Adds what the dialect answers by itself; it takes a number like any reply.
+    pub fn say(&mut self, bytes: &[u8], group: Group) {
+        self.add(group, |output| {
+            output.extend_from_slice(bytes);
+            PLAIN
+        });
+        self.replies.next += 1;
+    }
+
+    /// Adds a last word; the connection closes once it is sent.
+    pub fn say_last(&mut self, bytes: &[u8]) {
+        self.add(Group::Alone, |output| {
+            output.extend_from_slice(bytes);
+            Composed { failed: false, close: true }
+        });
+        self.replies.next += 1;
+    }
+
+    /// Adds bytes that belong to no reply: a peer's frames.
+    pub fn frames(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Does the connection close once everything owed is sent?
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.replies.closing
+    }
+
+    /// Is a reply owed that is not there yet?
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        !self.replies.owed.is_empty()
+    }
+
+    /// How many replies are owed.
+    #[must_use]
+    pub fn owed(&self) -> usize {
+        self.replies.owed.len()
+    }
+
+    /// Bytes that are composed and not sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.bytes.len() - self.sent + self.replies.owed_bytes
+    }
+
+    /// Bytes this output occupies.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.replies.owed_bytes
+    }
+
+    /// The connection's bytes so far, sent or not.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Everything before `position` may leave.
+    pub fn release(&mut self, position: u64) {
+        self.released = self.released.max(position);
+    }
+
+    /// The bytes that may leave now.
+    #[must_use]
+    pub fn sendable(&self) -> &[u8] {
+        let end = (self.released - self.base) as usize;
+        &self.bytes[self.sent..end.max(self.sent)]
+    }
+
+    /// `count` bytes have left.
+    pub fn sent(&mut self, count: usize) {
+        self.sent += count;
+        assert!(self.sent <= self.bytes.len(), "more was sent than there was");
+        if self.sent == self.bytes.len() {
+            self.base += self.sent as u64;
+            self.sent = 0;
+            self.bytes.clear();
+        }
+    }
+
+    /// Gets an empty buffer from the pool of its kind, if it has none; [`Output::rest`] gives it back.
+    pub fn wake(&mut self, pool: &mut Vec<Vec<u8>>) {
+        if self.bytes.capacity() == 0
+            && let Some(bytes) = pool.pop()
+        {
+            self.bytes = bytes;
+        }
+    }
+
+    /// Gives the buffer back if it is empty, and its memory if it has grown.
+    pub fn rest(&mut self, pool: &mut Vec<Vec<u8>>) {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 {
+            let bytes = std::mem::take(&mut self.bytes);
+            if bytes.capacity() <= KEPT_CAPACITY {
+                pool.push(bytes);
+            }
+        }
+    }
+
+    /// Adds a piece: to the output if nothing is owed before it, else to the queue.
+    fn add(&mut self, group: Group, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
+        if self.replies.closing {
+            return;
+        }
+        if self.replies.owed.is_empty() {
+            if !self.replies.dropping {
+                let composed = compose(&mut self.bytes);
+                self.replies.note(group, composed);
+            } else if group == Group::Last {
+                self.replies.dropping = false;
+            }
+            return;
+        }
+        let mut bytes = Vec::new();
+        let composed = compose(&mut bytes);
+        self.replies.owed_bytes += bytes.len();
+        self.replies.owed.push_back(Piece { group, composed, state: State::Ready(bytes) });
+    }
+
+    /// Moves what is ready from the front of the queue to the output.
+    fn drain(&mut self) {
+        while let Some(Piece { state: State::Ready(_), .. }) = self.replies.owed.front() {
+            let Some(Piece { group, composed, state: State::Ready(bytes) }) = self.replies.owed.pop_front() else { return };
+            self.replies.owed_bytes -= bytes.len();
+            if self.replies.closing {
+                continue;
+            }
+            if !self.replies.dropping {
+                self.bytes.extend_from_slice(&bytes);
+                self.replies.note(group, composed);
+            } else if group == Group::Last {
+                self.replies.dropping = false;
+            }
+        }
+    }
+}
+
+impl Replies {
+    /// A piece has been added to the output: what does it mean for those behind it?
+    fn note(&mut self, group: Group, composed: Composed) {
+        self.dropping = composed.failed && group == Group::Member;
+        self.closing |= composed.close;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caching::Version;
+    use crate::communication::memcached;
+    use crate::communication::protocol::{Dialect, Parsed};
+    use crate::config::Config;
+    use crate::node::reply::{Failure, Value};
+
+    /// The forms of a `get` line's pieces: one for each key, then the bytes that end the group.
+    fn forms(line: &str) -> (Vec<Form>, Vec<u8>) {
+        let limits = Config::default().limits;
+        let mut dialect = Dialect::Memcached(memcached::Parser::default());
+        let (mut at, mut forms) = (0, Vec::new());
+        loop {
+            match dialect.next(&line.as_bytes()[at..], &limits) {
+                Parsed::Request { consumed, form, .. } => {
+                    at += consumed;
+                    forms.push(form);
+                }
+                Parsed::Answer { bytes, group: Group::Last, .. } => return (forms, bytes.into_owned()),
+                _ => return (forms, Vec::new()),
+            }
+        }
+    }
+
+    fn value(bytes: &[u8]) -> Reply<'_> {
+        Reply::Value(Value { bytes, flags: 0, version: Version(1), ttl_ms: None })
+    }
+
+    fn text(output: &mut Output) -> String {
+        output.release(output.position());
+        String::from_utf8(output.sendable().to_vec()).expect("the replies are text")
+    }
+
+    #[test]
+    fn replies_keep_the_order_of_the_requests_whenever_they_come() {
+        let mut output = Output::default();
+        let form = forms("get k\r\n").0[0];
+        let numbers: Vec<u64> = (0..4)
+            .map(|index| {
+                let number = output.begin(form);
+                if index % 2 == 1 {
+                    output.answer(number, b"k", &value(b"here"));
+                }
+                output.end();
+                number
+            })
+            .collect();
+        assert_eq!(text(&mut output), "");
+        output.answer(numbers[2], b"k", &value(b"third"));
+        assert_eq!(text(&mut output), "");
+        output.answer(numbers[0], b"k", &value(b"first"));
+        let whole: String = ["first", "here", "third", "here"].iter().map(|v| format!("VALUE k 0 {}\r\n{v}\r\nEND\r\n", v.len())).collect();
+        assert_eq!(text(&mut output), whole);
+        assert!(!output.owes());
+        output.answer(numbers[1], b"k", &value(b"again"));
+        assert_eq!(text(&mut output), whole, "a request is answered once");
+    }
+
+    #[test]
+    fn an_error_takes_the_place_of_the_rest_of_its_group() {
+        let mut output = Output::default();
+        let (pieces, last) = forms("get a b c\r\n");
+        assert_eq!(pieces.len(), 3);
+        let numbers: Vec<u64> = pieces
+            .iter()
+            .map(|form| {
+                let number = output.begin(*form);
+                output.end();
+                number
+            })
+            .collect();
+        output.say(&last, Group::Last);
+        output.say(b"next\r\n", Group::Alone);
+        output.answer(numbers[2], b"c", &value(b"3"));
+        output.answer(numbers[1], b"b", &Reply::Failed(&Failure::Unreachable));
+        output.answer(numbers[0], b"a", &value(b"1"));
+        let said = text(&mut output);
+        assert!(said.starts_with("VALUE a 0 1\r\n1\r\nSERVER_ERROR "), "{said}");
+        assert!(said.ends_with("\r\nnext\r\n") && !said.contains("END") && !said.contains("VALUE c"), "{said}");
+    }
+
+    #[test]
+    fn nothing_follows_a_last_word() {
+        let mut output = Output::default();
+        output.say(b"one\r\n", Group::Alone);
+        output.say_last(b"last\r\n");
+        output.say(b"more\r\n", Group::Alone);
+        assert_eq!(text(&mut output), "one\r\nlast\r\n");
+        assert!(output.is_closing());
+    }
+
+    #[test]
+    fn only_what_is_released_may_leave() {
+        let mut output = Output::default();
+        output.say(b"first", Group::Alone);
+        let synced = output.position();
+        output.say(b"second", Group::Alone);
+        assert_eq!(output.sendable(), b"");
+        output.release(synced);
+        assert_eq!(output.sendable(), b"first");
+        output.sent(5);
+        output.release(output.position());
+        assert_eq!(output.sendable(), b"second");
+        output.sent(6);
+        assert_eq!((output.unsent(), output.position()), (0, 11));
+    }
+}

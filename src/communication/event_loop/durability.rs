@@ -1,0 +1,178 @@
+//! The commit: one write of a turn's records, and what may leave after it.
+//!
+//! Whether a reply may leave is a question of numbers. The journal counts the bytes written and the bytes known to be on disk; a reply that
+//! was composed when so many bytes were written may leave when that many are on disk (`always`), or at once (`everysec`, `no`). Syncing is
+//! done by a helper thread that owns nothing; one sync is under way at a time, and everything that arrives meanwhile shares the next:
+//!
+//! ```text
+//!   turn 1: write 100 bytes, ask for a sync to 100 ── replies of turn 1 wait for 100
+//!   turn 2: write  50 bytes                        ── replies of turn 2 wait for 150
+//!   turn 3: synced to 100: turn 1's replies leave; ask for a sync to 150
+//! ```
+//!
+//! A disk that fails holds up nobody: the node says so, aloud, and goes on without a journal until a new segment can be written.
+
+use std::collections::VecDeque;
+use std::io;
+
+use log::{error, info, warn};
+
+use super::sockets::{Table, TokenSet};
+use crate::caching::record::Record;
+use crate::caching::replay::{Replay, Step};
+use crate::config::Sync;
+use crate::disk::{Folder, Syncer};
+use crate::node::Node;
+use crate::time::{Mono, Now};
+
+/// Time between two syncs of the policy `everysec`.
+const SYNC_EVERY_MS: u64 = 1_000;
+
+/// A connection's output that may leave up to a position, once the journal is on disk up to another.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    token: usize,
+    name: u64,
+    output: u64,
+    journal: u64,
+}
+
+/// A node's folder on disk, with what waits for it.
+pub(super) struct Durability {
+    disk: Option<(Folder, Syncer)>,
+    policy: Sync,
+    held: VecDeque<Held>,
+    sync_at: Mono,
+    was_ok: bool,
+}
+
+impl Durability {
+    /// A node without a journal.
+    pub(super) fn none() -> Durability {
+        Durability { disk: None, policy: Sync::No, held: VecDeque::new(), sync_at: Mono::default(), was_ok: true }
+    }
+
+    /// A node with a folder for its journal.
+    pub(super) fn new(folder: Folder, syncer: Syncer, policy: Sync) -> Durability {
+        Durability { disk: Some((folder, syncer)), policy, ..Durability::none() }
+    }
+
+    /// When the next sync is due, if one is owed.
+    pub(super) fn wake_at(&self) -> Mono {
+        self.sync_at
+    }
+
+    /// Writes the turn's records, and releases the outputs that wait for nothing more. Returns the connections to be flushed.
+    pub(super) fn commit(&mut self, node: &mut Node, table: &mut Table, dirty: &mut TokenSet, now: Now) -> Vec<usize> {
+        let tokens = dirty.take();
+        let Some((folder, _)) = &mut self.disk else {
+            release_all(&tokens, table);
+            return tokens;
+        };
+        let flushed = node.flush_journal(now, folder);
+        self.note_health(node, flushed.failed);
+        self.take_reports(node);
+        let flush = if self.policy == Sync::Always { self.release_synced(tokens, node, table) } else { tokens };
+        if self.policy != Sync::Always {
+            release_all(&flush, table);
+        }
+        self.ask_for_sync(node, now.mono);
+        flush
+    }
+
+    /// Writes and syncs what is left.
+    pub(super) fn finish(&mut self, node: &mut Node, now: Now) -> io::Result<()> {
+        let Some((folder, _)) = &mut self.disk else { return Ok(()) };
+        if let Some(error) = node.flush_journal(now, folder).failed {
+            return Err(error);
+        }
+        folder.syncable()?.iter().try_for_each(std::fs::File::sync_data)
+    }
+
+    /// A reading of the journal up to what is written by now.
+    pub(super) fn replay(&mut self) -> Option<Replay> {
+        self.disk.as_ref().and_then(|(folder, _)| folder.segments().ok()).map(Replay::new)
+    }
+
+    /// Reads on. True if there is more.
+    pub(super) fn step(&mut self, replay: &mut Replay, budget: usize, mut on_record: impl FnMut(&Record<'_>)) -> bool {
+        let Some((folder, _)) = &mut self.disk else { return false };
+        matches!(replay.step(folder, budget, &mut |record| on_record(record)), Step::More)
+    }
+
+    /// Says once that the journal has failed, and once that it is well again.
+    fn note_health(&mut self, node: &mut Node, failed: Option<io::Error>) {
+        let is_ok = node.journal_mut().is_none_or(|journal| journal.is_ok());
+        match (self.was_ok, is_ok, failed) {
+            (true, _, Some(why)) => error!("the journal cannot be written, and is not kept until it can be: {why}"),
+            (true, false, None) => error!("the journal could not be synced: a new segment is begun"),
+            (false, true, _) => info!("the journal is kept again; everything that lives is being restated"),
+            _ => {}
+        }
+        self.was_ok = is_ok;
+    }
+
+    /// Hears what the helper thread has synced.
+    fn take_reports(&mut self, node: &mut Node) {
+        let Some((_, syncer)) = &mut self.disk else { return };
+        while let Some(report) = syncer.report() {
+            node.stats.journal_syncs += 1;
+            let Some(journal) = node.journal_mut() else { return };
+            match report.result {
+                Ok(()) => journal.on_synced(report.ticket),
+                Err(why) => {
+                    warn!("the journal could not be synced: {why}");
+                    journal.on_sync_failed();
+                    node.stats.journal_failures += 1;
+                }
+            }
+        }
+    }
+
+    /// Releases the outputs whose records are on disk. Without a working journal nothing waits for it.
+    fn release_synced(&mut self, tokens: Vec<usize>, node: &mut Node, table: &mut Table) -> Vec<usize> {
+        let Some(journal) = node.journal_mut() else { return tokens };
+        let (written, synced, works) = (journal.written(), journal.synced(), journal.is_ok());
+        for token in tokens {
+            let Some(socket) = table.sockets.get(token) else { continue };
+            self.held.push_back(Held { token, name: socket.name, output: table.outputs[token].position(), journal: written });
+        }
+        let mut flush = Vec::new();
+        while let Some(held) = self.held.front().copied().filter(|held| held.journal <= synced || !works) {
+            self.held.pop_front();
+            if table.token_of(held.name) == Some(held.token) {
+                table.outputs[held.token].release(held.output);
+                flush.push(held.token);
+            }
+        }
+        flush
+    }
+
+    /// Asks for a sync if one is owed and none is under way.
+    fn ask_for_sync(&mut self, node: &mut Node, now: Mono) {
+        let Some((folder, syncer)) = &mut self.disk else { return };
+        let Some(journal) = node.journal_mut() else { return };
+        let owed = self.policy != Sync::No && journal.is_ok() && journal.synced() < journal.written();
+        if !owed || syncer.in_flight() > 0 {
+            self.sync_at = Mono::NEVER;
+        } else if self.policy == Sync::Everysec && self.sync_at == Mono::NEVER {
+            self.sync_at = now.plus(SYNC_EVERY_MS);
+        } else if self.policy == Sync::Always || now >= self.sync_at {
+            self.sync_at = Mono::NEVER;
+            match folder.syncable() {
+                Ok(files) => syncer.request(files, journal.written()),
+                Err(why) => {
+                    warn!("the journal cannot be synced: {why}");
+                    journal.on_sync_failed();
+                }
+            }
+        }
+    }
+}
+
+fn release_all(tokens: &[usize], table: &mut Table) {
+    for token in tokens {
+        let output = &mut table.outputs[*token];
+        output.release(output.position());
+    }
+}

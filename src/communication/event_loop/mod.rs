@@ -1,0 +1,342 @@
+//! The loop that drives a node: one thread, one poll, and the only part that touches sockets.
+//!
+//! A turn has a fixed order, and the order is the argument for durability:
+//!
+//! ```text
+//!   poll ─▶ read the clock, once
+//!        ─▶ events      who can be read, who can be written, who was dialled, who is new
+//!        ─▶ fill        every ready connection is read once
+//!        ─▶ parse       at most so many commands a connection; keys hashed           ┐ a turn's work in passes,
+//!        ─▶ prefetch    what the look-ups will need                                  │ so that the cache misses of
+//!        ─▶ execute     in order; replies are composed into the outputs              ┘ many commands overlap
+//!        ─▶ tick        what is due in the node
+//!        ─▶ commit      one write of all records of the turn
+//!        ─▶ flush       one write a connection
+//! ```
+//!
+//! No byte that acknowledges a write leaves before the write's record is written; with `sync = "always"`, before it is on disk.
+//!
+//! [`sockets`] is the table of connections; [`turn`] has the passes from events to execution; [`durability`] the commit; [`startup`] makes a
+//! node out of a configuration and its journal. Polling is edge-triggered: whoever leaves a socket half read, or half parsed, remembers
+//! it in `ready`, since no event will come for it.
+
+mod durability;
+mod sockets;
+mod startup;
+mod turn;
+
+use std::io::{self, ErrorKind, Read};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use log::{error, info, warn};
+use mio::net::{TcpListener, UnixStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use signal_hook::consts::signal::{SIGINT, SIGTERM};
+
+use self::durability::Durability;
+use self::sockets::{Order, Sink, Table, TokenSet};
+use crate::caching::replay::Replay;
+use crate::config::Config;
+use crate::disk;
+use crate::node::Node;
+use crate::time::{Mono, Now, Wall};
+
+const LISTENER: Token = Token(usize::MAX - 1);
+const SIGNALS: Token = Token(usize::MAX - 2);
+const WAKER: Token = Token(usize::MAX - 3);
+
+/// Events taken from one poll.
+const EVENTS_A_TURN: usize = 1_024;
+/// Connections accepted in one turn.
+const ACCEPTS_A_TURN: usize = 256;
+/// How long the listener pauses when there are no file descriptors left.
+const ACCEPT_PAUSE_MS: u64 = 100;
+/// How often idle and stalled connections are looked for, and the gauges are read.
+const SWEEP_EVERY_MS: u64 = 1_000;
+/// How long a node that was told to end waits for what it owes.
+const FAREWELL_MS: u64 = 5_000;
+/// Bytes of the journal read in one turn while the node serves.
+const REPLAY_A_TURN: usize = 1 << 20;
+
+/// Runs a node until it is told to end.
+///
+/// # Errors
+/// Says why the node cannot start, or what failed.
+pub fn run(config: Config) -> Result<(), String> {
+    let mut event_loop = startup::start(config)?;
+    event_loop.run().map_err(|error| format!("the event loop failed: {error}"))
+}
+
+/// Reads both clocks. The monotonic one begins high enough that "before the start" can be said.
+struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    const ORIGIN_MS: u64 = 1 << 32;
+
+    fn read(&self) -> Now {
+        let mono = Mono(Self::ORIGIN_MS + self.origin.elapsed().as_millis() as u64);
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Now { mono, wall: Wall(wall) }
+    }
+}
+
+/// A node with its sockets, its disk and its clock.
+struct EventLoop {
+    config: Config,
+    clock: Clock,
+    poll: Poll,
+    listener: Option<TcpListener>,
+    signals: UnixStream,
+    _signal_senders: Vec<signal_hook::SigId>,
+    node: Node,
+    table: Table,
+    durability: Durability,
+    replay: Option<Replay>,
+    /// Connections to be read or parsed in this turn, whatever poll says.
+    ready: TokenSet,
+    /// Connections whose output has grown.
+    dirty: TokenSet,
+    orders: Vec<Order>,
+    accept_at: Mono,
+    sweep_at: Mono,
+    announced: bool,
+    /// When to end at the latest, once the node has been told to.
+    farewell: Option<Mono>,
+}
+
+impl EventLoop {
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_A_TURN);
+        let mut now = self.clock.read();
+        while !self.is_over(now.mono) {
+            match self.poll.poll(&mut events, Some(self.patience(now.mono))) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            let began = Instant::now();
+            now = self.clock.read();
+            self.take_events(&events, now);
+            self.serve(now);
+            self.with_node(|node, sink| node.on_tick(now, sink));
+            self.read_journal(now);
+            self.carry_out_orders(now);
+            self.commit_and_flush(now);
+            if now.mono >= self.sweep_at {
+                self.sweep(now);
+            }
+            self.announce_when_ready();
+            self.count_turn(began);
+        }
+        self.end()
+    }
+
+    /// How long poll may wait.
+    fn patience(&self, now: Mono) -> Duration {
+        if !self.ready.is_empty() || self.replay.is_some() {
+            return Duration::ZERO;
+        }
+        let accept_at = if self.accept_at > now { self.accept_at } else { Mono::NEVER };
+        let wake_at = self.node.wake_at(now).min(self.sweep_at).min(self.durability.wake_at()).min(accept_at);
+        Duration::from_millis(wake_at.since(now))
+    }
+
+    fn take_events(&mut self, events: &Events, now: Now) {
+        for event in events {
+            match event.token() {
+                LISTENER => self.accept(now),
+                SIGNALS => self.on_signal(now),
+                WAKER => {}
+                token => self.on_socket_event(token.0, event, now),
+            }
+        }
+        if self.accept_at <= now.mono && self.accept_at != Mono::default() {
+            self.accept(now);
+        }
+    }
+
+    /// Calls the node with a sink for what leaves it.
+    fn with_node<T>(&mut self, call: impl FnOnce(&mut Node, &mut Sink<'_>) -> T) -> T {
+        let mut sink = Sink { table: self.table.outputs_and_names(), dirty: &mut self.dirty, orders: &mut self.orders };
+        call(&mut self.node, &mut sink)
+    }
+
+    /// Takes in new connections. Without file descriptors the listener pauses; nobody else suffers.
+    fn accept(&mut self, now: Now) {
+        self.accept_at = Mono::default();
+        for _ in 0..ACCEPTS_A_TURN {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok((stream, _)) => self.welcome(stream, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
+                Err(error) => {
+                    warn!("cannot accept connections for {ACCEPT_PAUSE_MS} ms: {error}");
+                    self.accept_at = now.mono.plus(ACCEPT_PAUSE_MS);
+                    return;
+                }
+            }
+        }
+        self.accept_at = now.mono;
+    }
+
+    fn welcome(&mut self, stream: mio::net::TcpStream, now: Now) {
+        self.node.stats.total_connections += 1;
+        if self.table.is_crowded(&self.config.limits) {
+            self.node.stats.rejected_connections += 1;
+            sockets::refuse(stream);
+            return;
+        }
+        match self.table.open(stream, None, &self.poll, now.mono) {
+            Ok(token) => self.ready.insert(token),
+            Err(error) => warn!("cannot watch a new connection: {error}"),
+        }
+    }
+
+    /// Stops accepting and reading; what is owed is still sent.
+    fn on_signal(&mut self, now: Now) {
+        let mut bytes = [0; 16];
+        while matches!(self.signals.read(&mut bytes), Ok(count) if count > 0) {}
+        if self.farewell.is_none() {
+            info!("told to end: finishing what is owed");
+            self.farewell = Some(now.mono.plus(FAREWELL_MS));
+            self.listener = None;
+        }
+    }
+
+    fn is_over(&self, now: Mono) -> bool {
+        self.farewell
+            .is_some_and(|latest| now >= latest || (!self.node.owes_answers() && !self.table.is_sending() && self.ready.is_empty()))
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        let synced = self.durability.finish(&mut self.node, self.clock.read());
+        if let Err(error) = &synced {
+            error!("the journal could not be synced at the end: {error}");
+        }
+        info!("node {} has ended", self.config.local.node_id);
+        synced
+    }
+
+    /// Reads on in the journal while the node serves, if somebody asked for it.
+    fn read_journal(&mut self, now: Now) {
+        let Some(mut replay) = self.replay.take() else { return };
+        if self.durability.step(&mut replay, REPLAY_A_TURN, |record| self.node.on_record(now, record)) {
+            self.replay = Some(replay);
+        } else {
+            startup::log_damages(&replay);
+            self.node.on_replayed();
+        }
+    }
+
+    /// Does what the node has ordered, until it orders nothing more.
+    fn carry_out_orders(&mut self, now: Now) {
+        while !self.orders.is_empty() {
+            for order in std::mem::take(&mut self.orders) {
+                match order {
+                    Order::Dial(member, address) => self.dial(member, address, now),
+                    Order::HangUp(link) => self.table.hang_up(link, &mut self.dirty),
+                    Order::Replay => self.replay = self.durability.replay(),
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self, member: crate::topology::MemberId, address: std::net::SocketAddr, now: Now) {
+        let dialled = mio::net::TcpStream::connect(address).and_then(|stream| self.table.open(stream, Some(member), &self.poll, now.mono));
+        if let Err(error) = dialled {
+            let refused = error.kind() == ErrorKind::ConnectionRefused;
+            self.with_node(|node, sink| node.on_dial_failed(now, member, refused, sink));
+        }
+    }
+
+    /// Writes the turn's records, then sends what may leave.
+    fn commit_and_flush(&mut self, now: Now) {
+        for token in self.durability.commit(&mut self.node, &mut self.table, &mut self.dirty, now) {
+            self.flush(token, now);
+        }
+    }
+
+    fn flush(&mut self, token: usize, now: Now) {
+        let limits = &self.config.limits;
+        let flushed = self.table.flush(token, limits, now.mono);
+        self.node.stats.bytes_written += flushed.bytes as u64;
+        if flushed.again {
+            self.ready.insert(token);
+        }
+        if flushed.too_slow {
+            self.node.stats.closed_not_reading += 1;
+        }
+        if flushed.close {
+            self.close(token, now);
+        }
+    }
+
+    /// Closes a connection; the node hears of it if it was a link.
+    fn close(&mut self, token: usize, now: Now) {
+        if let Some(link) = self.table.close(token) {
+            self.with_node(|node, sink| node.on_closed(now, link, sink));
+        }
+        self.ready.remove(token);
+        self.dirty.remove(token);
+    }
+
+    /// Closes who has been silent for too long, in a command or between two; reads the gauges.
+    fn sweep(&mut self, now: Now) {
+        self.sweep_at = now.mono.plus(SWEEP_EVERY_MS);
+        for (token, why) in self.table.overdue(&self.config.limits, now.mono) {
+            if why.is_silence() {
+                self.node.stats.closed_idle += 1;
+            } else {
+                self.node.stats.closed_not_reading += 1;
+            }
+            self.table.say_why(token, why);
+            self.close(token, now);
+        }
+        let gauges = &mut self.node.gauges;
+        gauges.curr_connections = self.table.clients() as u64;
+        gauges.buffer_bytes = self.table.buffer_bytes() as u64;
+        let usage = disk::process_usage();
+        gauges.resident_bytes = usage.resident_bytes;
+        gauges.cpu_us = (usage.user_us, usage.system_us);
+    }
+
+    /// Says once that the node is ready: every peer has been heard of, for good or ill.
+    fn announce_when_ready(&mut self) {
+        let membership = self.node.membership();
+        if self.announced || !membership.is_settled() {
+            return;
+        }
+        self.announced = true;
+        let (me, nodes) = (self.node.me(), membership.count_up());
+        println!("ready {} as node {}: {nodes} nodes, 0 mirrors", me.name, me.node_id);
+    }
+
+    fn count_turn(&mut self, began: Instant) {
+        let stats = &mut self.node.stats;
+        stats.loop_turns += 1;
+        stats.longest_turn_us = stats.longest_turn_us.max(began.elapsed().as_micros() as u64);
+    }
+}
+
+/// Registers a pipe that becomes readable when the process is told to end.
+fn watch_signals(poll: &Poll) -> io::Result<(UnixStream, Vec<signal_hook::SigId>)> {
+    let (mut receiver, sender) = UnixStream::pair()?;
+    poll.registry().register(&mut receiver, SIGNALS, Interest::READABLE)?;
+    let sender = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(sender));
+    let ids = [SIGTERM, SIGINT]
+        .into_iter()
+        .map(|signal| signal_hook::low_level::pipe::register(signal, sender.try_clone()?))
+        .collect::<io::Result<_>>()?;
+    Ok((receiver, ids))
+}
+
+/// What the helper thread of the journal calls to wake the loop.
+fn waker(poll: &Poll) -> io::Result<Box<dyn Fn() + Send>> {
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    Ok(Box::new(move || {
+        // A wake that fails is made up for by the sweep, which comes every second.
+        let _ = waker.wake();
+    }))
+}

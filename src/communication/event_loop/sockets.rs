@@ -1,0 +1,405 @@
+//! The table of connections: their sockets, their buffers, and what they are owed.
+//!
+//! The parts of a connection lie in arrays beside each other, by the connection's token: a turn's commands borrow the input buffers of many
+//! connections while parsers, outputs and the node change. A connection also has a name that is never used twice, so that what comes
+//! back late for a former connection fits nothing.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Poll, Token};
+use slab::Slab;
+
+use super::turn::Speaker;
+use crate::communication::buffer::{Buffer, Pool};
+use crate::communication::connection::{HIGH_WATER, Output};
+use crate::communication::peer;
+use crate::config::Limits;
+use crate::node::message::Message;
+use crate::node::reply::Reply;
+use crate::node::{ClientId, Outputs};
+use crate::time::Mono;
+use crate::topology::MemberId;
+use crate::topology::peers::LinkId;
+
+/// Connections over the limit that are let in for a moment, to show whether they are peers.
+const SPARE_CONNECTIONS: usize = 128;
+/// How long such a connection has for that.
+const SPARE_MS: u64 = 1_000;
+/// Most bytes sent to one connection in one turn.
+const WRITE_A_TURN: usize = 4 << 20;
+/// Input that counts as progress within one long command.
+pub(super) const PROGRESS_BYTES: usize = 64 << 10;
+/// What a client hears when there are too many.
+const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+/// What a client hears that has begun a command and not finished it.
+const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
+
+/// A socket with what the loop knows of it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) stream: TcpStream,
+    /// Never used twice: the serial number above, the token below.
+    pub(super) name: u64,
+    pub(super) kind: Kind,
+    /// There may be something to read.
+    pub(super) readable: bool,
+    /// The other side will send nothing more.
+    pub(super) ended: bool,
+    /// The socket took less than was offered; an event tells when it takes more.
+    blocked: bool,
+    /// Close once everything is sent; the node knows.
+    hung_up: bool,
+    pub(super) last_read: Mono,
+    last_progress: Mono,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing has been heard yet. `spare` if it came when there were too many.
+    New { spare: bool },
+    /// A client.
+    Client,
+    /// Another node.
+    Link,
+    /// This member, once it is reached.
+    Dialling(MemberId),
+}
+
+/// Why a connection is closed without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overdue {
+    Idle,
+    Unfinished,
+    NotReading,
+    TooMany,
+}
+
+/// What came of a flush.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flushed {
+    pub(super) bytes: usize,
+    /// There is something to do for it in the next turn.
+    pub(super) again: bool,
+    pub(super) close: bool,
+    pub(super) too_slow: bool,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) sockets: Slab<Socket>,
+    pub(super) buffers: Vec<Buffer>,
+    pub(super) speakers: Vec<Speaker>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) read_pool: Pool,
+    pub(super) write_pool: Vec<Vec<u8>>,
+    serial: u32,
+    links: usize,
+}
+
+/// Tokens, each once, in the order of their coming.
+#[derive(Debug, Default)]
+pub(super) struct TokenSet {
+    tokens: Vec<usize>,
+    marks: Vec<bool>,
+}
+
+/// What the node orders from the world besides bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    Dial(MemberId, SocketAddr),
+    HangUp(LinkId),
+    Replay,
+}
+
+/// Where the node's outputs go: replies and messages into the connections' outputs, the rest into a list of orders.
+pub(super) struct Sink<'a> {
+    pub(super) table: (&'a mut [Output], &'a Slab<Socket>, &'a mut Vec<Vec<u8>>),
+    pub(super) dirty: &'a mut TokenSet,
+    pub(super) orders: &'a mut Vec<Order>,
+}
+
+impl Overdue {
+    pub(super) fn is_silence(self) -> bool {
+        self != Overdue::NotReading
+    }
+}
+
+impl TokenSet {
+    pub(super) fn insert(&mut self, token: usize) {
+        if self.marks.len() <= token {
+            self.marks.resize(token + 1, false);
+        }
+        if !std::mem::replace(&mut self.marks[token], true) {
+            self.tokens.push(token);
+        }
+    }
+
+    /// Forgets a token. It may still come out of [`TokenSet::take`], where a token without a connection is passed over.
+    pub(super) fn remove(&mut self, token: usize) {
+        if let Some(mark) = self.marks.get_mut(token)
+            && std::mem::replace(mark, false)
+        {
+            self.tokens.retain(|present| *present != token);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Vec<usize> {
+        for token in &self.tokens {
+            self.marks[*token] = false;
+        }
+        std::mem::take(&mut self.tokens)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+}
+
+impl Table {
+    /// Takes a connection in: one that was accepted, or one that dials a member.
+    pub(super) fn open(&mut self, mut stream: TcpStream, dialling: Option<MemberId>, poll: &Poll, now: Mono) -> io::Result<usize> {
+        let entry = self.sockets.vacant_entry();
+        let token = entry.key();
+        poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        // A socket that does not take the option works all the same, only later.
+        let _ = stream.set_nodelay(true);
+        self.serial = self.serial.wrapping_add(1);
+        let name = u64::from(self.serial) << 32 | token as u64;
+        let kind = dialling.map_or(Kind::New { spare: false }, Kind::Dialling);
+        let readable = dialling.is_none();
+        entry.insert(Socket {
+            stream,
+            name,
+            kind,
+            readable,
+            ended: false,
+            blocked: false,
+            hung_up: false,
+            last_read: now,
+            last_progress: now,
+        });
+        if self.buffers.len() <= token {
+            self.buffers.resize_with(token + 1, Buffer::default);
+            self.speakers.resize_with(token + 1, Speaker::default);
+            self.outputs.resize_with(token + 1, Output::default);
+        }
+        Ok(token)
+    }
+
+    /// Is there no room, not even for a peer?
+    pub(super) fn is_crowded(&self, limits: &Limits) -> bool {
+        self.clients() >= limits.max_connections + SPARE_CONNECTIONS
+    }
+
+    /// Marks a new connection that has come over the limit.
+    pub(super) fn mark_spare(&mut self, token: usize, limits: &Limits) -> bool {
+        let spare = self.clients() > limits.max_connections;
+        if let Some(Socket { kind, .. }) = self.sockets.get_mut(token)
+            && let Kind::New { spare: marked } = kind
+        {
+            *marked = spare;
+        }
+        spare
+    }
+
+    /// The connection has shown itself to be a peer's.
+    pub(super) fn is_link(&mut self, token: usize) {
+        self.sockets[token].kind = Kind::Link;
+        self.links += 1;
+    }
+
+    /// Closes a connection. Its name, if it was a link that the node still counts on.
+    pub(super) fn close(&mut self, token: usize) -> Option<LinkId> {
+        let socket = self.sockets.try_remove(token)?;
+        let was_link = socket.kind == Kind::Link;
+        self.links -= usize::from(was_link);
+        self.buffers[token] = Buffer::default();
+        self.speakers[token] = Speaker::default();
+        self.outputs[token] = Output::default();
+        (was_link && !socket.hung_up).then_some(LinkId(socket.name))
+    }
+
+    /// Connections that are not links.
+    pub(super) fn clients(&self) -> usize {
+        self.sockets.len() - self.links
+    }
+
+    /// The token of a connection's name, if it is still that connection's.
+    pub(super) fn token_of(&self, name: u64) -> Option<usize> {
+        let token = token_in(name);
+        self.sockets.get(token).is_some_and(|socket| socket.name == name).then_some(token)
+    }
+
+    /// Has any connection something to send?
+    pub(super) fn is_sending(&self) -> bool {
+        self.sockets.iter().any(|(token, socket)| socket.kind == Kind::Client && self.outputs[token].unsent() > 0)
+    }
+
+    /// Bytes that buffers and outputs occupy.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        let buffers: usize = self.buffers.iter().map(Buffer::capacity).sum();
+        let outputs: usize = self.outputs.iter().map(Output::capacity).sum();
+        let pooled: usize = self.write_pool.iter().map(Vec::capacity).sum();
+        buffers + outputs + pooled + self.read_pool.bytes()
+    }
+
+    /// The parts that a [`Sink`] needs.
+    pub(super) fn outputs_and_names(&mut self) -> (&mut [Output], &Slab<Socket>, &mut Vec<Vec<u8>>) {
+        (&mut self.outputs, &self.sockets, &mut self.write_pool)
+    }
+
+    /// The node wants no more of this link.
+    pub(super) fn hang_up(&mut self, link: LinkId, dirty: &mut TokenSet) {
+        if let Some(token) = self.token_of(link.0) {
+            self.sockets[token].hung_up = true;
+            dirty.insert(token);
+        }
+    }
+
+    /// The socket takes bytes again.
+    pub(super) fn unblock(&mut self, token: usize) {
+        self.sockets[token].blocked = false;
+    }
+
+    /// Sends what may leave of a connection's output.
+    pub(super) fn flush(&mut self, token: usize, limits: &Limits, now: Mono) -> Flushed {
+        let Some(socket) = self.sockets.get_mut(token) else { return Flushed::default() };
+        if matches!(socket.kind, Kind::Dialling(_)) {
+            return Flushed { close: socket.hung_up, ..Flushed::default() };
+        }
+        let output = &mut self.outputs[token];
+        let was_full = output.unsent() >= HIGH_WATER;
+        let mut flushed = send(socket, output, now);
+        let (unsent, held) = (output.unsent(), self.speakers[token].is_holding());
+        let all_sent = output.sendable().is_empty() && unsent == 0;
+        let finished = output.is_closing() || (socket.ended && !output.owes() && self.speakers[token].is_finished());
+        flushed.too_slow = unsent > limits.max_output.max(2 * limits.max_value);
+        flushed.close |= flushed.too_slow || (socket.hung_up && (all_sent || socket.blocked)) || (finished && all_sent && !held);
+        flushed.again |= unsent < HIGH_WATER && (was_full || held);
+        output.rest(&mut self.write_pool);
+        flushed
+    }
+
+    /// Who has been silent for too long, and in what.
+    pub(super) fn overdue(&self, limits: &Limits, now: Mono) -> Vec<(usize, Overdue)> {
+        let stall_ms = limits.stall_timeout_s.saturating_mul(1_000);
+        let idle_ms = limits.idle_timeout_s.saturating_mul(1_000);
+        let late = |since: Mono, ms: u64| ms > 0 && now.since(since) >= ms;
+        let judge = |token: usize, socket: &Socket| match socket.kind {
+            Kind::New { spare: true } if late(socket.last_read, SPARE_MS) => Some(Overdue::TooMany),
+            Kind::Link | Kind::Dialling(_) => None,
+            Kind::New { .. } | Kind::Client => {
+                let begun = self.speakers[token].begun();
+                let unsent = self.outputs[token].unsent() > 0 && socket.blocked;
+                if unsent && late(socket.last_progress, stall_ms) {
+                    Some(Overdue::NotReading)
+                } else if begun.is_some_and(|since| late(since, stall_ms)) {
+                    Some(Overdue::Unfinished)
+                } else {
+                    (!unsent && !self.outputs[token].owes() && late(socket.last_read, idle_ms)).then_some(Overdue::Idle)
+                }
+            }
+        };
+        self.sockets.iter().filter_map(|(token, socket)| judge(token, socket).map(|why| (token, why))).collect()
+    }
+
+    /// A last word to a connection that is about to be closed, if there is one and the socket takes it.
+    pub(super) fn say_why(&mut self, token: usize, why: Overdue) {
+        let word: &[u8] = match why {
+            Overdue::Unfinished => UNFINISHED,
+            Overdue::TooMany => TOO_MANY,
+            Overdue::Idle | Overdue::NotReading => return,
+        };
+        if let Some(socket) = self.sockets.get_mut(token) {
+            let _ = socket.stream.write(word);
+        }
+    }
+}
+
+impl Outputs for Sink<'_> {
+    fn reply(&mut self, client: ClientId, key: &[u8], reply: &Reply<'_>) {
+        if let Some(token) = self.token_of(client.connection) {
+            self.wake(token);
+            self.table.0[token].answer(client.slot, key, reply);
+        }
+    }
+
+    fn send(&mut self, link: LinkId, message: &Message<'_>) {
+        if let Some(token) = self.token_of(link.0) {
+            self.wake(token);
+            peer::compose(message, self.table.0[token].frames());
+        }
+    }
+
+    fn dial(&mut self, member: MemberId, address: SocketAddr) {
+        self.orders.push(Order::Dial(member, address));
+    }
+
+    fn hang_up(&mut self, link: LinkId) {
+        self.orders.push(Order::HangUp(link));
+    }
+
+    fn replay(&mut self) {
+        self.orders.push(Order::Replay);
+    }
+}
+
+impl Sink<'_> {
+    /// The output of this token will grow.
+    pub(super) fn wake(&mut self, token: usize) {
+        self.table.0[token].wake(self.table.2);
+        self.dirty.insert(token);
+    }
+
+    fn token_of(&self, name: u64) -> Option<usize> {
+        let token = token_in(name);
+        self.table.1.get(token).is_some_and(|socket| socket.name == name).then_some(token)
+    }
+}
+
+/// Tells a client that there are too many, without taking it in.
+pub(super) fn refuse(mut stream: TcpStream) {
+    // The socket is new and its buffer empty: the line fits, or nobody is there to read it.
+    let _ = stream.write(TOO_MANY);
+}
+
+fn token_in(name: u64) -> usize {
+    (name & u64::from(u32::MAX)) as usize
+}
+
+/// Writes until everything that may leave has left, the socket takes no more, or the turn's share is used up.
+fn send(socket: &mut Socket, output: &mut Output, now: Mono) -> Flushed {
+    let mut flushed = Flushed::default();
+    while !socket.blocked && !output.sendable().is_empty() {
+        if flushed.bytes >= WRITE_A_TURN {
+            flushed.again = true;
+            break;
+        }
+        match socket.stream.write(output.sendable()) {
+            Ok(0) => socket.blocked = true,
+            Ok(count) => {
+                output.sent(count);
+                flushed.bytes += count;
+                socket.last_progress = now;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                // The time until now was spent on others, not on a client that does not read.
+                socket.last_progress = if flushed.bytes > 0 { now } else { socket.last_progress };
+                socket.blocked = true;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => {
+                flushed.close = true;
+                break;
+            }
+        }
+    }
+    if !socket.blocked {
+        socket.last_progress = now;
+    }
+    flushed
+}

@@ -1,0 +1,367 @@
+//! The passes of a turn, from what poll says to the commands' execution.
+//!
+//! A turn's commands are collected before the first is carried out, from all ready connections: parse and hash them all, prefetch what
+//! their look-ups will need, then execute in order. Sixteen look-ups then wait for memory together and not one after the other.
+//!
+//! A connection gives at most so many commands a turn. If its client does not read, its commands are held back with bytes of their own, and
+//! nothing more is read from it until it does: the memory it can take is bounded, and the others do not notice.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+
+use log::warn;
+use mio::event::Event;
+
+use super::EventLoop;
+use super::sockets::{Kind, PROGRESS_BYTES, Sink};
+use crate::communication::buffer::{Buffer, Filled};
+use crate::communication::connection::HIGH_WATER;
+use crate::communication::peer::{self, Frame};
+use crate::communication::protocol::{self, Dialect, Form, Group, Parsed, Sniffed};
+use crate::communication::{http, memcached};
+use crate::config::Limits;
+use crate::hash::KeyHash;
+use crate::node::command::Request;
+use crate::node::message::Message;
+use crate::node::{ClientId, Node};
+use crate::time::{Mono, Now};
+use crate::topology::peers::LinkId;
+
+/// Most pieces taken from one client in one turn.
+const PIECES_A_TURN: usize = 128;
+/// Most messages taken from one peer in one turn.
+const MESSAGES_A_TURN: usize = 1_024;
+
+/// Who speaks on a connection, and how far they have been heard.
+#[derive(Debug, Default)]
+pub(super) struct Speaker {
+    dialect: Dialect,
+    /// What was parsed and could not be carried out, since its client does not read.
+    held: VecDeque<Work<'static>>,
+    /// Bytes of the input that this turn has taken.
+    taken: usize,
+    /// Is the parser waiting for more than has arrived?
+    hungry: bool,
+    /// The dialect has said its last word: nothing more is parsed.
+    ended: bool,
+    /// Since when a command is begun and not finished, and how much of it was there.
+    begun: Option<(Mono, usize)>,
+}
+
+/// A piece of work for the node or for an output.
+#[derive(Debug)]
+enum Work<'a> {
+    Request(Request<'a>, Form),
+    Answer(Cow<'static, [u8]>, Group),
+    LastWord(Cow<'static, [u8]>),
+    Message(Message<'a>),
+}
+
+/// A piece of work, whose it is, and its key's two numbers if it has a key.
+struct Item<'a> {
+    token: usize,
+    hash: KeyHash,
+    work: Work<'a>,
+}
+
+impl Speaker {
+    /// Since when a command is begun and not finished.
+    pub(super) fn begun(&self) -> Option<Mono> {
+        self.begun.map(|(since, _)| since)
+    }
+
+    /// Are commands held back?
+    pub(super) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Has everything that arrived been carried out, as far as it is whole?
+    pub(super) fn is_finished(&self) -> bool {
+        self.held.is_empty() && (self.hungry || self.ended)
+    }
+
+    /// Notes whether a command is begun; what grows steadily is not stalled.
+    fn note_begun(&mut self, in_command: bool, pending: usize, now: Mono) {
+        self.begun = match self.begun {
+            _ if !in_command => None,
+            Some((since, at)) if pending < at + PROGRESS_BYTES => Some((since, at)),
+            _ => Some((now, pending)),
+        };
+    }
+}
+
+impl Work<'_> {
+    fn to_owned(&self) -> Work<'static> {
+        match self {
+            Work::Request(request, form) => Work::Request(request.to_owned(), *form),
+            Work::Answer(bytes, group) => Work::Answer(bytes.clone(), *group),
+            Work::LastWord(bytes) => Work::LastWord(bytes.clone()),
+            Work::Message(_) => Work::LastWord(Cow::Borrowed(b"")),
+        }
+    }
+
+    /// The two numbers of the key it is about.
+    fn hash(&self, node: &Node) -> KeyHash {
+        match self {
+            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }) => node.hash(&command.key),
+            Work::Request(Request::Admin(_), _) | Work::Answer(..) | Work::LastWord(_) | Work::Message(_) => KeyHash::default(),
+        }
+    }
+}
+
+impl EventLoop {
+    /// Poll says something about a connection.
+    pub(super) fn on_socket_event(&mut self, token: usize, event: &Event, now: Now) {
+        let Some(socket) = self.table.sockets.get_mut(token) else { return };
+        if let Kind::Dialling(_) = socket.kind {
+            return self.on_dial_event(token, now);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            socket.readable = true;
+            self.ready.insert(token);
+        }
+        if event.is_writable() {
+            self.table.unblock(token);
+            self.dirty.insert(token);
+        }
+    }
+
+    /// A dial has come to something, or not yet.
+    fn on_dial_event(&mut self, token: usize, now: Now) {
+        let Some(socket) = self.table.sockets.get_mut(token) else { return };
+        let Kind::Dialling(member) = socket.kind else { return };
+        let failed = match (socket.stream.take_error(), socket.stream.peer_addr()) {
+            (Ok(Some(error)) | Err(error), _) => Some(error.kind()),
+            (Ok(None), Ok(_)) => None,
+            (Ok(None), Err(error)) if error.kind() == ErrorKind::NotConnected => return,
+            (Ok(None), Err(error)) => Some(error.kind()),
+        };
+        if let Some(kind) = failed {
+            self.table.close(token);
+            let refused = matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset);
+            return self.with_node(|node, sink| node.on_dial_failed(now, member, refused, sink));
+        }
+        let link = LinkId(socket.name);
+        socket.readable = true;
+        self.table.is_link(token);
+        self.ready.insert(token);
+        self.with_node(|node, sink| node.on_dialled(now, member, link, sink));
+    }
+
+    /// Reads, parses and executes for every connection that is ready.
+    pub(super) fn serve(&mut self, now: Now) {
+        let ready = self.ready.take();
+        let mut serving = Vec::with_capacity(ready.len());
+        for token in ready {
+            if self.fill(token, now) {
+                serving.push(token);
+            }
+        }
+        let closing = self.parse_and_execute(&serving, now);
+        for token in serving {
+            self.settle(token);
+        }
+        for token in closing {
+            self.close(token, now);
+        }
+    }
+
+    /// Reads a connection once, if it may be read. False if there is nothing to parse.
+    fn fill(&mut self, token: usize, now: Now) -> bool {
+        let Some(socket) = self.table.sockets.get_mut(token) else { return false };
+        let speaker = &mut self.table.speakers[token];
+        let output = &self.table.outputs[token];
+        let is_link = socket.kind == Kind::Link;
+        let may_take = is_link || (output.unsent() < HIGH_WATER && output.owed() < self.config.limits.max_pipelined);
+        if matches!(socket.kind, Kind::Dialling(_)) || !may_take || self.farewell.is_some() && !is_link {
+            return false;
+        }
+        let wants_more = speaker.hungry || self.table.buffers[token].pending().is_empty();
+        if socket.readable && !socket.ended && wants_more {
+            match self.table.buffers[token].fill(&mut socket.stream, &mut self.table.read_pool) {
+                Ok(filled) => {
+                    let (count, more, ended) = match filled {
+                        Filled::Drained(count) => (count, false, false),
+                        Filled::More(count) => (count, true, false),
+                        Filled::Ended(count) => (count, false, true),
+                    };
+                    socket.readable = more;
+                    socket.ended |= ended;
+                    socket.last_read = now.mono;
+                    self.node.stats.bytes_read += count as u64;
+                }
+                Err(_) => {
+                    self.close(token, now);
+                    return false;
+                }
+            }
+        }
+        self.recognise(token)
+    }
+
+    /// Tells by the first bytes who is at the other end. False as long as that cannot be told.
+    fn recognise(&mut self, token: usize) -> bool {
+        let socket = &mut self.table.sockets[token];
+        let Kind::New { spare } = socket.kind else { return true };
+        let sniffed = protocol::sniff(self.table.buffers[token].pending());
+        let speaker = &mut self.table.speakers[token];
+        speaker.dialect = match sniffed {
+            Sniffed::Peer => {
+                self.table.is_link(token);
+                return true;
+            }
+            Sniffed::NotYet => {
+                speaker.hungry = true;
+                if socket.ended {
+                    speaker.ended = true;
+                    self.dirty.insert(token);
+                } else if !spare {
+                    self.table.mark_spare(token, &self.config.limits);
+                }
+                return false;
+            }
+            Sniffed::Memcached => Dialect::Memcached(memcached::Parser::default()),
+            Sniffed::Http => Dialect::Http(http::Parser::default()),
+        };
+        socket.kind = Kind::Client;
+        if self.table.clients() > self.config.limits.max_connections {
+            self.node.stats.rejected_connections += 1;
+            self.table.outputs[token].say_last(b"ERROR Too many open connections\r\n");
+            self.table.speakers[token].ended = true;
+            self.dirty.insert(token);
+            return false;
+        }
+        true
+    }
+
+    /// The passes: parse all, prefetch all, execute all. Returns the links that made no sense.
+    fn parse_and_execute(&mut self, serving: &[usize], now: Now) -> Vec<usize> {
+        let table = &mut self.table;
+        let mut broken = Vec::new();
+        let mut batch: Vec<Item<'_>> = Vec::with_capacity(serving.len());
+        for token in serving.iter().copied() {
+            let (speaker, buffer) = (&mut table.speakers[token], &table.buffers[token]);
+            if table.sockets[token].kind == Kind::Link {
+                if !collect_messages(token, speaker, buffer, &self.config.limits, &mut batch) {
+                    broken.push(token);
+                }
+            } else {
+                collect_pieces(token, speaker, buffer, &self.config.limits, now.mono, &mut batch);
+            }
+        }
+        for item in &mut batch {
+            item.hash = item.work.hash(&self.node);
+        }
+        for item in &batch {
+            self.node.prefetch(item.hash);
+        }
+        let mut sink =
+            Sink { table: (&mut table.outputs, &table.sockets, &mut table.write_pool), dirty: &mut self.dirty, orders: &mut self.orders };
+        for item in batch {
+            execute(item, &mut self.node, &mut table.speakers, &mut sink, now);
+        }
+        broken
+    }
+
+    /// Gives back what a connection no longer needs, and remembers it if it is not done.
+    fn settle(&mut self, token: usize) {
+        let Some(socket) = self.table.sockets.get_mut(token) else { return };
+        let speaker = &mut self.table.speakers[token];
+        let buffer = &mut self.table.buffers[token];
+        buffer.consume(std::mem::take(&mut speaker.taken));
+        buffer.release(&mut self.table.read_pool);
+        let may_go_on = !speaker.ended && speaker.held.is_empty() && self.table.outputs[token].unsent() < HIGH_WATER;
+        if may_go_on && (!speaker.hungry || socket.readable) {
+            self.ready.insert(token);
+        }
+        if socket.ended {
+            self.dirty.insert(token);
+        }
+    }
+}
+
+/// Parses what a client has sent, up to the turn's share.
+fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, limits: &Limits, now: Mono, batch: &mut Vec<Item<'a>>) {
+    let mut add = |work| batch.push(Item { token, hash: KeyHash::default(), work });
+    for work in std::mem::take(&mut speaker.held) {
+        add(work);
+    }
+    speaker.hungry = false;
+    for _ in 0..PIECES_A_TURN {
+        if speaker.ended {
+            return;
+        }
+        let input = &buffer.pending()[speaker.taken..];
+        match speaker.dialect.next(input, limits) {
+            Parsed::Incomplete { in_command } => {
+                speaker.hungry = true;
+                speaker.note_begun(in_command, input.len(), now);
+                return;
+            }
+            Parsed::Request { consumed, request, form } => {
+                speaker.taken += consumed;
+                add(Work::Request(request, form));
+            }
+            Parsed::Answer { consumed, bytes, group } => {
+                speaker.taken += consumed;
+                add(Work::Answer(bytes, group));
+            }
+            Parsed::Skip { consumed } => speaker.taken += consumed,
+            Parsed::Close { bytes } => {
+                speaker.ended = true;
+                add(Work::LastWord(bytes));
+            }
+        }
+    }
+    speaker.begun = None;
+}
+
+/// Reads what a peer has said, up to the turn's share. False if it made no sense.
+fn collect_messages<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, limits: &Limits, batch: &mut Vec<Item<'a>>) -> bool {
+    speaker.hungry = false;
+    for _ in 0..MESSAGES_A_TURN {
+        match peer::next_frame(&buffer.pending()[speaker.taken..], peer::max_frame(limits.max_value)) {
+            Frame::Incomplete => {
+                speaker.hungry = true;
+                return true;
+            }
+            Frame::Whole { consumed, message } => {
+                speaker.taken += consumed;
+                batch.push(Item { token, hash: KeyHash::default(), work: Work::Message(message) });
+            }
+            Frame::Invalid(why) => {
+                warn!("closed a link: {why}");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+/// Carries out one piece of work, or holds it back if its client does not read.
+fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut Sink<'_>, now: Now) {
+    let Item { token, hash, work } = item;
+    let connection = sink.table.1[token].name;
+    if let Work::Message(message) = work {
+        let link = LinkId(connection);
+        return match message {
+            Message::Request { id, command } => node.on_peer_command(now, link, id, hash, &command, sink),
+            message => node.on_message(now, link, &message, sink),
+        };
+    }
+    if speakers[token].is_holding() || sink.table.0[token].unsent() >= HIGH_WATER {
+        return speakers[token].held.push_back(work.to_owned());
+    }
+    sink.wake(token);
+    match work {
+        Work::Request(request, form) => {
+            let slot = sink.table.0[token].begin(form);
+            node.on_request(now, ClientId { connection, slot }, hash, &request, sink);
+            sink.table.0[token].end();
+        }
+        Work::Answer(bytes, group) => sink.table.0[token].say(&bytes, group),
+        Work::LastWord(bytes) => sink.table.0[token].say_last(&bytes),
+        Work::Message(_) => {}
+    }
+}

@@ -1,0 +1,14 @@
+//! HOW: sockets and dialects.
+//!
+//! [`event_loop`] is the only part that polls; [`connection`] is a client's two buffers and the replies it is owed; [`buffer`] is one of
+//! those buffers. [`protocol`] tells the dialects apart and is the contract that each fulfils: [`memcached`] (with the verbs for people, [`admin`]), [`http`]; [`peer`] is
+//! what nodes say to each other. A codec knows requests, replies and messages, and nothing of the node.
+
+mod admin;
+pub mod buffer;
+pub mod connection;
+pub mod event_loop;
+pub mod http;
+pub mod memcached;
+pub mod peer;
+pub mod protocol;

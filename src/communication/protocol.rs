@@ -1,0 +1,153 @@
+//! The contract that every dialect fulfils, and how a connection's first bytes tell which one it speaks.
+//!
+//! A dialect is a parser with little state and a composer with none. The parser is shown all bytes not yet consumed and takes one piece
+//! off the front: a [`Request`], an answer that needs no node, bytes to skip, or nothing yet. "Not yet" is not an error. It remembers how
+//! far it has searched, so that a slow client's bytes are not searched again. The composer is given the [`Form`] that the parser left
+//! with the request: how this client wants this reply written.
+//!
+//! ```text
+//!   bytes ──sniff──▶ memcached::Parser ─┬─▶ Parsed::Request { request, form } ──▶ node ──Reply──▶ compose(form, key, reply) ──▶ bytes
+//!                    http::Parser ──────┴─▶ Parsed::Answer ─────────────────────────────────────────────────────────▶ bytes
+//! ```
+//!
+//! Several pieces may belong to one reply (`get a b c` is three requests and an `END`): they form a [`Group`]. If one piece of a group
+//! fails, its error is sent in its place and the rest of the group is left out, so that the client sees one error and stays in step.
+
+use std::borrow::Cow;
+
+use super::{http, memcached};
+use crate::config::Limits;
+use crate::node::command::Request;
+use crate::node::reply::Reply;
+
+/// What a parser took off the front of its input.
+#[derive(Debug, PartialEq)]
+pub enum Parsed<'a> {
+    /// There is nothing whole yet. `in_command` tells a command begun from silence between two.
+    Incomplete {
+        /// Some bytes of a command have arrived.
+        in_command: bool,
+    },
+    /// A request for the node.
+    Request {
+        /// Bytes of the input that are done with.
+        consumed: usize,
+        /// What is asked.
+        request: Request<'a>,
+        /// How its reply is to be written.
+        form: Form,
+    },
+    /// Something the dialect answers by itself: an error, a version, the `END` of a group.
+    Answer {
+        /// Bytes of the input that are done with.
+        consumed: usize,
+        /// What to send; empty sends nothing.
+        bytes: Cow<'static, [u8]>,
+        /// Its place in a group.
+        group: Group,
+    },
+    /// Bytes to be passed over in silence: the value of a refused write, empty lines.
+    Skip {
+        /// Bytes of the input that are done with; at least one.
+        consumed: usize,
+    },
+    /// The stream ends here: send `bytes` after everything owed, then close.
+    Close {
+        /// A last word; may be empty.
+        bytes: Cow<'static, [u8]>,
+    },
+}
+
+/// How a reply is to be written: decided when the request is parsed, used when the reply is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// memcached's text protocol.
+    Memcached(memcached::Form),
+    /// HTTP/1.x.
+    Http(http::Form),
+}
+
+/// A piece's place in a reply of several pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// A reply by itself.
+    Alone,
+    /// One of several pieces.
+    Member,
+    /// The last of several pieces.
+    Last,
+}
+
+/// What a reply does to its connection and to its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Composed {
+    /// The reply is an error: the rest of its group is left out.
+    pub failed: bool,
+    /// The connection is closed once this reply is sent.
+    pub close: bool,
+}
+
+impl Form {
+    /// The place in its group of a reply in this form.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        match self {
+            Form::Memcached(form) => form.group(),
+            Form::Http(_) => Group::Alone,
+        }
+    }
+
+    /// Writes `reply`, about `key`, behind `output`.
+    pub fn compose(&self, key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
+        match self {
+            Form::Memcached(form) => form.compose(key, reply, output),
+            Form::Http(form) => form.compose(key, reply, output),
+        }
+    }
+}
+
+/// The dialect of a client's connection, with the parser's state.
+#[derive(Debug, Default)]
+pub enum Dialect {
+    /// No byte has told yet.
+    #[default]
+    Unknown,
+    /// memcached's text protocol, and the verbs for people.
+    Memcached(memcached::Parser),
+    /// HTTP/1.x.
+    Http(http::Parser),
+}
+
+/// What the first bytes of a connection tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sniffed {
+    /// Too few bytes to tell.
+    NotYet,
+    /// memcached's text protocol: whatever is nothing else.
+    Memcached,
+    /// An upper-case method and a path.
+    Http,
+    /// A peer: its frames begin with a length below 2^24.
+    Peer,
+}
+
+/// Tells a dialect by the first bytes of a connection. The server never speaks first.
+#[must_use]
+pub fn sniff(input: &[u8]) -> Sniffed {
+    let Some(first) = input.first() else { return Sniffed::NotYet };
+    if *first == 0 {
+        return Sniffed::Peer;
+    }
+    http::sniff(input)
+}
+
+impl Dialect {
+    /// Takes the next piece off the front of `input`. Not for `Unknown`, which has nothing to say.
+    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+        match self {
+            Dialect::Unknown => Parsed::Incomplete { in_command: !input.is_empty() },
+            Dialect::Memcached(parser) => parser.next(input, limits),
+            Dialect::Http(parser) => parser.next(input, limits),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What operators ask of a node or of the pool.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use super::command::{Admin, Expiry};
+use super::message::{Message, Outcome, RequestId};
+use super::reply::{Failure, Reply};
+use super::requests::{Parked, Waiting};
+use super::{Node, Origin, Outputs, answer};
+use crate::time::Now;
+use crate::topology::MemberId;
+use crate::topology::membership::{Reason, Standing};
+use crate::topology::peers::LinkId;
+
+impl Node {
+    /// Carries out what concerns the node or the pool.
+    pub(super) fn on_admin(&mut self, now: Now, origin: Origin, admin: &Admin<'_>, out: &mut dyn Outputs) {
+        match admin {
+            Admin::Flush { when } => self.on_flush(now, origin, delay_of(*when, now), out),
+            Admin::Connect(address) => self.on_connect(now, origin, address, out),
+            Admin::Dead(address) => self.on_dead(now, origin, address, out),
+            Admin::Reconstruct => self.on_reconstruct(origin, out),
+            Admin::ResetStats => self.reset_stats(origin, out),
+            Admin::Alive => answer(out, origin, b"", &Reply::Report(&self.report_alive())),
+            Admin::Owner(key) => self.on_owner(origin, key, out),
+            Admin::Ring => answer(out, origin, b"", &Reply::Report(&self.report_ring())),
+            Admin::Peers => answer(out, origin, b"", &Reply::Report(&self.report_peers(now))),
+            Admin::Stats => answer(out, origin, b"", &Reply::Report(&self.report_stats(now))),
+            Admin::Settings => answer(out, origin, b"", &Reply::Report(&self.report_settings())),
+            Admin::Status => answer(out, origin, b"", &Reply::Report(&self.report_status(now))),
+        }
+    }
+
+    /// Forgets everything here and asks every node that is up to do the same; the client is answered when all have.
+    fn on_flush(&mut self, now: Now, origin: Origin, delay_ms: u64, out: &mut dyn Outputs) {
+        self.schedule_flush(now, delay_ms);
+        let outstanding: Vec<MemberId> = self
+            .membership
+            .others()
+            .filter(|(id, member)| member.standing == Standing::Up && self.peers[id.index()].link().is_some())
+            .map(|(id, _)| id)
+            .collect();
+        let links: Vec<LinkId> = outstanding.iter().filter_map(|id| self.peers[id.index()].link()).collect();
+        let deadline = now.mono.plus(self.settings.request_timeout_ms);
+        let id = self.requests.park(Parked { origin, deadline, waiting: Waiting::Flush { outstanding } });
+        for link in links {
+            out.send(link, &Message::Flush { id, delay_ms });
+        }
+        self.end_flush_if_done(id, out);
+    }
+
+    /// Another node's client has asked the pool to forget everything.
+    pub(super) fn on_peer_flush(&mut self, now: Now, link: LinkId, id: RequestId, delay_ms: u64, out: &mut dyn Outputs) {
+        if !self.greeted.contains_key(&link) {
+            return out.hang_up(link);
+        }
+        self.schedule_flush(now, delay_ms);
+        out.send(link, &Message::Answer { id, outcome: Outcome::Done });
+    }
+
+    fn schedule_flush(&mut self, now: Now, delay_ms: u64) {
+        self.stats.cmd_flush += 1;
+        if delay_ms == 0 {
+            self.flush(now);
+        } else {
+            self.flush_at = now.mono.plus(delay_ms);
+        }
+    }
+
+    pub(super) fn end_flush_if_done(&mut self, id: RequestId, out: &mut dyn Outputs) {
+        let Some(Parked { waiting: Waiting::Flush { outstanding }, .. }) = self.requests.get_mut(id) else { return };
+        if outstanding.is_empty()
+            && let Some(parked) = self.requests.take(id)
+        {
+            answer(out, parked.origin, b"", &Reply::Done);
+        }
+    }
+
+    /// Who is down has nothing to forget: what its process held is gone with it, and its journal is compared when it returns.
+    pub(super) fn end_flushes_without(&mut self, member: MemberId, standing: Standing, out: &mut dyn Outputs) {
+        if standing.owns() {
+            return;
+        }
+        for id in self.requests.select(|parked| matches!(parked.waiting, Waiting::Flush { .. })) {
+            if let Some(Parked { waiting: Waiting::Flush { outstanding }, .. }) = self.requests.get_mut(id) {
+                outstanding.retain(|waited_for| *waited_for != member);
+            }
+            self.end_flush_if_done(id, out);
+        }
+    }
+
+    fn on_connect(&mut self, now: Now, origin: Origin, address: &str, out: &mut dyn Outputs) {
+        let Ok(address) = address.parse::<SocketAddr>() else {
+            return self.fail(origin, b"", &Failure::Refused(format!("\"{address}\" is no address: IP:PORT is wanted")), out);
+        };
+        let member = self.add_address(address, Standing::Down(Reason::Unmet), now.mono);
+        if member == MemberId::ME {
+            return self.fail(origin, b"", &Failure::Refused(format!("{address} is this node itself")), out);
+        }
+        self.declare(now, member, false, out);
+        if self.membership.get(member).standing == Standing::Up && self.peers[member.index()].link().is_some() {
+            return answer(out, origin, b"", &Reply::Done);
+        }
+        let deadline = now.mono.plus(self.settings.request_timeout_ms.max(2 * self.settings.pace.silence_ms));
+        self.requests.park(Parked { origin, deadline, waiting: Waiting::Connect { member } });
+        self.peers[member.index()].hurry(now.mono);
+        self.tick_peers(now, out);
+    }
+
+    fn on_dead(&mut self, now: Now, origin: Origin, address: &str, out: &mut dyn Outputs) {
+        match self.membership.find(address) {
+            None => self.fail(origin, b"", &Failure::Refused(format!("{address} is no member of this pool")), out),
+            Some(MemberId::ME) => self.fail(origin, b"", &Failure::Refused("this node cannot declare itself dead".into()), out),
+            Some(member) => {
+                self.declare(now, member, true, out);
+                answer(out, origin, b"", &Reply::Done);
+            }
+        }
+    }
+
+    /// Declares a member dead, or no longer so, here and everywhere.
+    fn declare(&mut self, now: Now, member: MemberId, dead: bool, out: &mut dyn Outputs) {
+        let card = self.membership.get(member).card.clone();
+        if card.incarnation > 0 || dead {
+            self.broadcast(&Message::Declare { name: Cow::Borrowed(&card.name), incarnation: card.incarnation, dead }, out);
+        }
+        self.on_declare(now, &card.name, card.incarnation, dead, out);
+    }
+
+    fn on_owner(&mut self, origin: Origin, key: &[u8], out: &mut dyn Outputs) {
+        let holders = self.membership.holders(self.hasher.hash(key).place, 1 + self.settings.mirrors);
+        match self.report_owner(&holders) {
+            Some(report) => answer(out, origin, key, &Reply::Report(&report)),
+            None => self.fail(origin, key, &Failure::Unreachable, out),
+        }
+    }
+}
+
+/// How long a flush is to wait. A moment that has passed is now.
+fn delay_of(when: Expiry, now: Now) -> u64 {
+    match when {
+        Expiry::Never => 0,
+        Expiry::InMs(ms) => ms,
+        Expiry::AtWallMs(ms) => ms.saturating_sub(now.wall.0),
+    }
+}

@@ -1,0 +1,274 @@
+//! Greeting the other nodes, keeping their heartbeats, and judging who is up.
+//!
+//! A node is up when it has welcomed us on the link we dialled and keeps answering our pings there; it is down when its host refuses a
+//! connection (at once), or when it has been silent for too long. A link that merely closes proves nothing: it is dialled again at once,
+//! and what that brings decides. A node that returns greets us by itself, so nobody has to wait for a back-off, nor for a person.
+//!
+//! A greeting carries the cards of those one knows to be up; new ones are dialled and told to the others. So the pool learns a new
+//! node from the one it was connected to, and the new node learns the pool.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use log::{info, warn};
+
+use super::message::{Introduction, Message, PROTOCOL_VERSION};
+use super::reply::{Failure, Reply};
+use super::requests::{Parked, Waiting};
+use super::{Node, Outputs, answer};
+use crate::time::{Mono, Now};
+use crate::topology::MemberId;
+use crate::topology::membership::{Card, Reason, Standing};
+use crate::topology::peers::{LinkId, Peer, Step};
+
+/// A tick that comes this part of the silence time late means that this node itself was away.
+const LATE_PART: u64 = 2;
+
+impl Node {
+    /// The driver has reached the member it was told to dial.
+    pub fn on_dialled(&mut self, now: Now, member: MemberId, link: LinkId, out: &mut dyn Outputs) {
+        let Some(peer) = self.peers.get_mut(member.index()) else { return out.hang_up(link) };
+        if !peer.on_dialled(link, self.settings.pace, now.mono) {
+            return out.hang_up(link);
+        }
+        out.send(link, &Message::Hello(self.introduction()));
+    }
+
+    /// The driver has not reached it. `refused` if its host said that nobody listens there.
+    pub fn on_dial_failed(&mut self, now: Now, member: MemberId, refused: bool, out: &mut dyn Outputs) {
+        let Some(peer) = self.peers.get_mut(member.index()) else { return };
+        peer.on_dial_failed(now.mono);
+        let reason = if refused { Reason::Refused } else { Reason::Silent };
+        self.judge(now, member, Standing::Down(reason), out);
+        self.end_connects(member, Some(reason), out);
+    }
+
+    /// A link has closed, whoever dialled it.
+    pub fn on_closed(&mut self, now: Now, link: LinkId, out: &mut dyn Outputs) {
+        if self.greeted.remove(&link).is_some() {
+            return;
+        }
+        let Some(member) = self.member_dialled(link) else { return };
+        if self.peers[member.index()].on_closed(link, now.mono) {
+            self.on_requests_lost(member, out);
+            self.tick_peers(now, out);
+        }
+    }
+
+    pub(super) fn on_hello(&mut self, now: Now, link: LinkId, introduction: &Introduction<'_>, out: &mut dyn Outputs) {
+        if let Some(reason) = self.misfit(introduction) {
+            warn!("refused {} at {}: {reason}", introduction.me.name, introduction.me.address);
+            out.send(link, &Message::Refused { reason: Cow::Owned(reason) });
+            return out.hang_up(link);
+        }
+        let member = self.meet(now, &introduction.me);
+        self.greeted.insert(link, member);
+        self.peers[member.index()].hurry(now.mono);
+        out.send(link, &Message::Welcome(self.introduction()));
+        self.on_members(now.mono, &introduction.others, out);
+        self.tick_peers(now, out);
+    }
+
+    pub(super) fn on_welcome(&mut self, now: Now, link: LinkId, introduction: &Introduction<'_>, out: &mut dyn Outputs) {
+        let Some(dialled) = self.member_dialled(link) else { return out.hang_up(link) };
+        let itself = introduction.me.name == self.me().name;
+        let member = if itself { MemberId::ME } else { self.meet(now, &introduction.me) };
+        if member != dialled {
+            // Another address of a node that is known already, or of this one.
+            self.peers[dialled.index()].on_refused(now.mono);
+            self.judge(now, dialled, Standing::Down(Reason::Unfit), out);
+            return out.hang_up(link);
+        }
+        if !self.peers[member.index()].on_welcome(link, now.mono) {
+            return;
+        }
+        if self.membership.get(member).standing != Standing::Down(Reason::Declared) {
+            self.judge(now, member, Standing::Up, out);
+        }
+        self.on_members(now.mono, &introduction.others, out);
+        self.send_waiting(member, link, out);
+        self.end_connects(member, None, out);
+        self.tick_peers(now, out);
+    }
+
+    pub(super) fn on_refused(&mut self, now: Now, link: LinkId, reason: &str, out: &mut dyn Outputs) {
+        let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
+        warn!("{} would not have this node: {reason}", self.membership.get(member).card.name);
+        self.peers[member.index()].on_refused(now.mono);
+        out.hang_up(link);
+        self.judge(now, member, Standing::Down(Reason::Unfit), out);
+        self.end_connects(member, Some(Reason::Unfit), out);
+    }
+
+    pub(super) fn on_ping(&mut self, link: LinkId, number: u64, out: &mut dyn Outputs) {
+        if self.greeted.contains_key(&link) {
+            out.send(link, &Message::Pong { number });
+        } else {
+            out.hang_up(link);
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, now: Mono, link: LinkId, number: u64) {
+        if let Some(member) = self.member_dialled(link) {
+            self.peers[member.index()].on_pong(link, number, now);
+        }
+    }
+
+    /// Somebody says who is in the pool. What is news is dialled, and told to the others.
+    pub(super) fn on_members(&mut self, now: Mono, cards: &[Card], out: &mut dyn Outputs) {
+        let before = self.membership.len();
+        for card in cards {
+            self.membership.learn(card, now);
+            self.link_new_members(now);
+        }
+        if self.membership.len() > before {
+            self.broadcast(&Message::Members(self.cards()), out);
+        }
+    }
+
+    /// Somebody has said `dead` or `connect` about a member, or about this node.
+    pub(super) fn on_declare(&mut self, now: Now, name: &str, incarnation: u64, dead: bool, out: &mut dyn Outputs) {
+        let Some(member) = self.membership.find(name) else { return };
+        let known = self.membership.get(member);
+        if dead && known.card.incarnation <= incarnation {
+            self.judge(now, member, Standing::Down(Reason::Declared), out);
+        } else if !dead && known.standing == Standing::Down(Reason::Declared) {
+            let reachable = member == MemberId::ME || self.peers[member.index()].link().is_some();
+            self.judge(now, member, if reachable { Standing::Up } else { Standing::Unknown }, out);
+            self.peers[member.index()].hurry(now.mono);
+        }
+    }
+
+    /// Takes an address in as a member, with a link to be dialled.
+    pub(super) fn add_address(&mut self, address: SocketAddr, standing: Standing, now: Mono) -> MemberId {
+        let member = self.membership.add_address(address, standing, now);
+        self.link_new_members(now);
+        member
+    }
+
+    /// Does for every link what is due.
+    pub(super) fn tick_peers(&mut self, now: Now, out: &mut dyn Outputs) {
+        for index in 1..self.peers.len() {
+            let member = MemberId(index as u16);
+            match self.peers[index].tick(self.settings.pace, now.mono) {
+                Step::Nothing => {}
+                Step::Dial => out.dial(member, self.membership.get(member).card.address),
+                Step::Ping(link, number) => out.send(link, &Message::Ping { number }),
+                Step::Silent(link) => {
+                    if let Some(link) = link {
+                        out.hang_up(link);
+                    }
+                    self.on_requests_lost(member, out);
+                    self.judge(now, member, Standing::Down(Reason::Silent), out);
+                    self.end_connects(member, Some(Reason::Silent), out);
+                }
+            }
+        }
+    }
+
+    /// Whoever was away itself cannot blame the others for their silence.
+    pub(super) fn forgive_if_late(&mut self, now: Mono) {
+        let late_ms = now.since(self.last_wake);
+        if self.last_wake != Mono::NEVER && late_ms > self.settings.pace.silence_ms / LATE_PART {
+            warn!("this node was away for {late_ms} ms; the silence of others until now proves nothing");
+            for peer in &mut self.peers {
+                peer.forgive(self.settings.pace, now);
+            }
+        }
+    }
+
+    /// The member whose link, dialled by this node, this is.
+    pub(super) fn member_dialled(&self, link: LinkId) -> Option<MemberId> {
+        self.peers.iter().position(|peer| peer.uses(link)).map(|index| MemberId(index as u16))
+    }
+
+    /// Says something to everyone whose link is open.
+    pub(super) fn broadcast(&self, message: &Message<'_>, out: &mut dyn Outputs) {
+        for link in self.peers.iter().filter_map(Peer::link) {
+            out.send(link, message);
+        }
+    }
+
+    /// Gives a member another standing; what that moves is sent where it now belongs. A declared death is ended by `connect` or by a new
+    /// life only, not by what its links do.
+    pub(super) fn judge(&mut self, now: Now, member: MemberId, standing: Standing, out: &mut dyn Outputs) {
+        let before = self.membership.get(member).standing;
+        let stays_declared = before == Standing::Down(Reason::Declared) && matches!(standing, Standing::Down(_));
+        if stays_declared || !self.membership.judge(member, standing, now.mono) {
+            return;
+        }
+        self.stats.membership_changes += 1;
+        let card = &self.membership.get(member).card;
+        let (up, all) = (self.membership.count_up(), self.membership.len());
+        info!("{} (node {}) is {}, it was {}: {up} of {all} nodes up", card.name, card.node_id, standing.word(), before.word());
+        self.reroute(now, out);
+        self.end_flushes_without(member, standing, out);
+    }
+
+    /// Takes in a node that speaks for itself. A new life ends a declared death.
+    fn meet(&mut self, now: Now, card: &Card) -> MemberId {
+        let known = self.membership.find(&card.name).map(|id| self.membership.get(id).card.incarnation);
+        let member = self.membership.learn(card, now.mono);
+        self.link_new_members(now.mono);
+        let newer = known.is_none_or(|incarnation| incarnation < card.incarnation);
+        if newer && self.membership.get(member).standing == Standing::Down(Reason::Declared) {
+            self.membership.judge(member, Standing::Unknown, now.mono);
+        }
+        member
+    }
+
+    /// Why a node that greets does not fit, if it does not.
+    fn misfit(&self, introduction: &Introduction<'_>) -> Option<String> {
+        let me = self.me();
+        if introduction.protocol != PROTOCOL_VERSION {
+            return Some(format!("this node speaks version {PROTOCOL_VERSION} of the peer protocol, not {}", introduction.protocol));
+        }
+        if introduction.pool != self.settings.pool {
+            return Some(format!("this node is of the pool \"{}\", not \"{}\"", self.settings.pool, introduction.pool));
+        }
+        if introduction.me.name == me.name && introduction.me.incarnation != me.incarnation {
+            return Some(format!("the name {} is this node's own", me.name));
+        }
+        (introduction.me.name == me.name).then(|| format!("{} is this node itself", me.name))
+    }
+
+    fn introduction(&self) -> Introduction<'static> {
+        let pool = Cow::Owned(self.settings.pool.clone());
+        Introduction { protocol: PROTOCOL_VERSION, pool, me: self.me().clone(), others: self.cards() }
+    }
+
+    /// The cards of the others that are up.
+    fn cards(&self) -> Vec<Card> {
+        self.membership.others().filter(|(_, member)| member.standing == Standing::Up).map(|(_, member)| member.card.clone()).collect()
+    }
+
+    fn link_new_members(&mut self, now: Mono) {
+        self.peers.resize_with(self.membership.len(), || Peer::new(now));
+    }
+
+    /// Answers who has said `connect` about a member that is now reached, or is not. An address where nobody ever answered is forgotten.
+    fn end_connects(&mut self, member: MemberId, failed: Option<Reason>, out: &mut dyn Outputs) {
+        let waits = |parked: &Parked| matches!(parked.waiting, Waiting::Connect { member: waited_for } if waited_for == member);
+        for id in self.requests.select(waits) {
+            let Some(parked) = self.requests.take(id) else { continue };
+            match failed {
+                None => answer(out, parked.origin, b"", &Reply::Done),
+                Some(reason) => {
+                    let address = self.membership.get(member).card.address;
+                    let why = Failure::Refused(format!("{address} cannot be reached: {}", Standing::Down(reason).word()));
+                    self.fail(parked.origin, b"", &why, out);
+                }
+            }
+        }
+        let unmet = self.membership.get(member).standing == Standing::Down(Reason::Unmet) || self.was_connected_in_vain(member);
+        if failed.is_some() && unmet && self.membership.forget_unmet(member) {
+            self.peers.truncate(self.membership.len());
+        }
+    }
+
+    /// Was this member added by `connect`, and never heard of?
+    fn was_connected_in_vain(&self, member: MemberId) -> bool {
+        let card = &self.membership.get(member).card;
+        card.incarnation == 0 && !self.settings.peers.contains(&card.address)
+    }
+}

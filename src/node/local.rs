@@ -1,0 +1,303 @@
+//! A command's life here: carried out on this node's cache, journaled, answered.
+//!
+//! Each verb is a method: it looks, decides, writes, and answers from what it has in hand, so that a reply borrows the entry and nothing
+//! is copied twice. A write gives the key a new version, appends a record, and then makes room: whatever is evicted is journaled as
+//! removed, so that it does not come back from the journal.
+
+use super::command::{Action, Command, Expiry, Store, StoreMode};
+use super::reply::{Failure, Reply, Value};
+use super::{Node, Origin, Outputs, answer};
+use crate::caching::entry::Entry;
+use crate::caching::record::Record;
+use crate::caching::{Version, entry};
+use crate::hash::KeyHash;
+use crate::time::{Mono, Now};
+
+/// The most digits of a decimal number below 2^64.
+const MAX_DIGITS: usize = 20;
+
+/// A key with its two numbers and whom to answer about it: what every verb needs.
+struct Task<'a> {
+    now: Now,
+    origin: Origin,
+    key: &'a [u8],
+    hash: KeyHash,
+}
+
+/// What to do with a write, once its condition has been looked at.
+enum Verdict {
+    Write,
+    Answer(Reply<'static>),
+}
+
+impl Node {
+    /// Carries out a command on this node's cache.
+    pub(super) fn execute(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
+        let task = Task { now, origin, key: &command.key, hash };
+        match &command.action {
+            Action::Get => self.get(&task, out),
+            Action::GetAndTouch(expiry) => self.get_and_touch(&task, *expiry, out),
+            Action::Store(store) => self.store(&task, store, out),
+            Action::Delete { want_old } => self.delete(&task, *want_old, out),
+            Action::Increment(delta) => self.add_to_number(&task, |number| number.wrapping_add(*delta), true, out),
+            Action::Decrement(delta) => self.add_to_number(&task, |number| number.saturating_sub(*delta), false, out),
+            Action::Touch(expiry) => self.touch(&task, *expiry, out),
+        }
+    }
+
+    fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
+        self.stats.cmd_get += 1;
+        match self.cache.get(task.key, task.hash, task.now.mono) {
+            Some(entry) => {
+                self.stats.get_hits += 1;
+                answer(out, task.origin, task.key, &Reply::Value(value_of(entry, task.now.mono)));
+            }
+            None => {
+                self.stats.get_misses += 1;
+                answer(out, task.origin, task.key, &Reply::Miss);
+            }
+        }
+    }
+
+    fn get_and_touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
+        self.stats.cmd_get += 1;
+        if let Some(entry) = self.renew(task, expiry) {
+            let reply = Reply::Value(value_of(entry, task.now.mono));
+            answer(out, task.origin, task.key, &reply);
+            self.stats.get_hits += 1;
+        } else {
+            self.stats.get_misses += 1;
+            answer(out, task.origin, task.key, &Reply::Miss);
+        }
+        self.make_room();
+    }
+
+    fn touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
+        let reply = if self.renew(task, expiry).is_some() { Reply::Touched } else { Reply::Miss };
+        answer(out, task.origin, task.key, &reply);
+        self.make_room();
+    }
+
+    /// Gives the key a new expiry, counts it as a touch, and journals the entry as it is now. A moment that has passed removes it later,
+    /// as any expiry does: the caller still sees the value once, as memcached's clients do.
+    fn renew(&mut self, task: &Task<'_>, expiry: Expiry) -> Option<&Entry> {
+        self.stats.cmd_touch += 1;
+        let expires = moment_of(expiry, task.now).unwrap_or(task.now.mono);
+        let Some(entry) = self.cache.set_expiry(task.key, task.hash, expires, task.now.mono) else {
+            self.stats.touch_misses += 1;
+            return None;
+        };
+        self.stats.touch_hits += 1;
+        if let Some(journal) = &mut self.journal {
+            journal.append(&record_of(entry, task.now));
+        }
+        Some(entry)
+    }
+
+    fn store(&mut self, task: &Task<'_>, store: &Store<'_>, out: &mut dyn Outputs) {
+        self.stats.cmd_set += 1;
+        if let Verdict::Answer(reply) = self.judge_store(task, store) {
+            return answer(out, task.origin, task.key, &reply);
+        }
+        let Some(expires) = moment_of(store.expiry, task.now) else { return self.store_nothing(task, store.want_old, out) };
+        let version = self.next_version();
+        let value: &[u8] = &store.value;
+        let entry = match (store.mode, self.cache.peek(task.key, task.hash, task.now.mono)) {
+            (StoreMode::Append, Some(old)) => Entry::joined(task.key, old.value(), value, old.flags(), old.expires(), version),
+            (StoreMode::Prepend, Some(old)) => Entry::joined(task.key, value, old.value(), old.flags(), old.expires(), version),
+            _ => Entry::new(task.key, value, store.flags, expires, version),
+        };
+        let old = self.write(task, entry);
+        let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
+        answer(out, task.origin, task.key, &Reply::Stored { version, old });
+    }
+
+    /// Looks at a write's condition and at its size.
+    fn judge_store(&mut self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
+        let present = self.cache.peek(task.key, task.hash, task.now.mono);
+        let size = match (store.mode, present) {
+            (StoreMode::Append | StoreMode::Prepend, Some(old)) => old.value().len() + store.value.len(),
+            _ => store.value.len(),
+        };
+        let refusal = match (store.mode, present) {
+            (StoreMode::Add, Some(_)) => Some(Reply::NotStored),
+            (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => Some(Reply::NotStored),
+            (StoreMode::Cas(_), None) => {
+                self.stats.cas_misses += 1;
+                Some(Reply::Miss)
+            }
+            (StoreMode::Cas(version), Some(entry)) if entry.version() != version => {
+                self.stats.cas_badval += 1;
+                Some(Reply::Exists)
+            }
+            (StoreMode::Cas(_), Some(_)) => {
+                self.stats.cas_hits += 1;
+                None
+            }
+            (StoreMode::Set | StoreMode::Add, _) | (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, Some(_)) => None,
+        };
+        if let Some(reply) = refusal {
+            return Verdict::Answer(reply);
+        }
+        if size > self.settings.max_value {
+            return Verdict::Answer(Reply::Failed(&Failure::TooLarge));
+        }
+        let bounds = self.cache.bounds();
+        if bounds.max_bytes > 0 && entry::footprint_of(task.key.len(), size) as u64 > bounds.max_bytes {
+            return Verdict::Answer(Reply::Failed(&Failure::OutOfMemory));
+        }
+        Verdict::Write
+    }
+
+    /// A write whose time is already over leaves nothing, not even what was there.
+    fn store_nothing(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
+        let version = self.next_version();
+        let old = self.remove(task);
+        let old = old.as_ref().filter(|_| want_old).map(Entry::value);
+        answer(out, task.origin, task.key, &Reply::Stored { version, old });
+    }
+
+    fn delete(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
+        match self.remove(task) {
+            Some(entry) => {
+                self.stats.delete_hits += 1;
+                answer(out, task.origin, task.key, &Reply::Deleted { old: want_old.then(|| entry.value()) });
+            }
+            None => {
+                self.stats.delete_misses += 1;
+                answer(out, task.origin, task.key, &Reply::Miss);
+            }
+        }
+    }
+
+    fn add_to_number(&mut self, task: &Task<'_>, change: impl Fn(u64) -> u64, up: bool, out: &mut dyn Outputs) {
+        let Some(present) = self.cache.peek(task.key, task.hash, task.now.mono) else {
+            *(if up { &mut self.stats.incr_misses } else { &mut self.stats.decr_misses }) += 1;
+            return answer(out, task.origin, task.key, &Reply::Miss);
+        };
+        let Some(number) = number_in(present.value()) else {
+            return answer(out, task.origin, task.key, &Reply::Failed(&Failure::NotANumber));
+        };
+        let number = change(number);
+        let (flags, expires) = (present.flags(), present.expires());
+        *(if up { &mut self.stats.incr_hits } else { &mut self.stats.decr_hits }) += 1;
+        let version = self.next_version();
+        let mut digits = itoa::Buffer::new();
+        self.write(task, Entry::new(task.key, digits.format(number).as_bytes(), flags, expires, version));
+        answer(out, task.origin, task.key, &Reply::Number { number, version });
+    }
+
+    /// Puts an entry in, journals it and makes room. Returns what it replaced.
+    fn write(&mut self, task: &Task<'_>, entry: Entry) -> Option<Entry> {
+        if let Some(journal) = &mut self.journal {
+            journal.append(&record_of(&entry, task.now));
+        }
+        self.stats.total_items += 1;
+        let old = self.cache.put(task.hash, entry, task.now.mono);
+        self.make_room();
+        old
+    }
+
+    fn remove(&mut self, task: &Task<'_>) -> Option<Entry> {
+        let entry = self.cache.remove(task.key, task.hash, task.now.mono)?;
+        self.journal_removal(task.key);
+        self.note_removed(task.key);
+        Some(entry)
+    }
+
+    /// Evicts until the cache keeps to its limits again.
+    pub(super) fn make_room(&mut self) {
+        while let Some(evicted) = self.cache.evict() {
+            self.stats.evictions += 1;
+            self.journal_removal(evicted.key());
+            self.note_removed(evicted.key());
+        }
+    }
+
+    /// Forgets everything, at once.
+    pub(super) fn flush(&mut self, _now: Now) {
+        self.flush_at = Mono::NEVER;
+        self.cache.flush();
+        self.reconstruction_is_void();
+        let version = self.next_version();
+        if let Some(journal) = &mut self.journal {
+            journal.append(&Record::Flush { version });
+        }
+    }
+
+    /// The next version: greater than any this node has given or read.
+    pub(super) fn next_version(&mut self) -> Version {
+        self.version = self.version.next();
+        self.version
+    }
+
+    fn journal_removal(&mut self, key: &[u8]) {
+        let version = self.next_version();
+        if let Some(journal) = &mut self.journal {
+            journal.append(&Record::Delete { key, version });
+        }
+    }
+}
+
+/// An entry as an answer.
+fn value_of(entry: &Entry, now: Mono) -> Value<'_> {
+    let expires = entry.expires();
+    let ttl_ms = (expires != Mono::NEVER).then(|| expires.since(now));
+    Value { bytes: entry.value(), flags: entry.flags(), version: entry.version(), ttl_ms }
+}
+
+/// An entry as a record.
+fn record_of(entry: &Entry, now: Now) -> Record<'_> {
+    let expires = entry.expires();
+    let expiry = (expires != Mono::NEVER).then(|| now.wall_at(expires));
+    Record::Put { key: entry.key(), value: entry.value(), flags: entry.flags(), expiry, version: entry.version() }
+}
+
+/// The moment a client means; `None` if it is over.
+fn moment_of(expiry: Expiry, now: Now) -> Option<Mono> {
+    match expiry {
+        Expiry::Never => Some(Mono::NEVER),
+        Expiry::InMs(0) => None,
+        Expiry::InMs(ms) => Some(now.mono.plus(ms)),
+        Expiry::AtWallMs(ms) if ms <= now.wall.0 => None,
+        Expiry::AtWallMs(ms) => Some(now.mono.plus(ms - now.wall.0)),
+    }
+}
+
+/// The decimal number that a value holds; blanks behind it are no part of it.
+fn number_in(value: &[u8]) -> Option<u64> {
+    let digits = value.trim_ascii_end();
+    if digits.is_empty() || digits.len() > MAX_DIGITS {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Wall;
+
+    #[test]
+    fn numbers_are_decimal_and_below_two_to_the_sixty_four() {
+        assert_eq!(number_in(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(number_in(b"18446744073709551616"), None);
+        assert_eq!(number_in(b"0012 "), Some(12));
+        for bad in [&b""[..], b" ", b"-1", b"1.0", b"1a", b"hi", b" 1", b"000000000000000000001"] {
+            assert_eq!(number_in(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_in_each_of_its_senses() {
+        let now = Now { mono: Mono(1_000), wall: Wall(50_000) };
+        assert_eq!(moment_of(Expiry::Never, now), Some(Mono::NEVER));
+        assert_eq!(moment_of(Expiry::InMs(0), now), None);
+        assert_eq!(moment_of(Expiry::InMs(7), now), Some(Mono(1_007)));
+        assert_eq!(moment_of(Expiry::AtWallMs(49_999), now), None);
+        assert_eq!(moment_of(Expiry::AtWallMs(50_300), now), Some(Mono(1_300)));
+    }
+}

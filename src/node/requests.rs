@@ -1,0 +1,218 @@
+//! Requests that wait: for another node's answer, for a link to open, for several nodes to be done.
+//!
+//! ```text
+//!   client ─▶ entry node: parked, with a number and a deadline ──Request──▶ owner
+//!                │                                                            │
+//!                ◀── answered ── the number finds the request ◀───Answer──────┘
+//! ```
+//!
+//! Whoever parks a request owes its client an answer: from the owner, from the next owner if this one dies and it is safe to ask again, or
+//! a plain error when the deadline has passed. A number names a place in the table and its generation, so that an answer for a request that
+//! is gone fits nothing. How many requests and bytes may wait is limited: past it the client is told so at once.
+
+use std::collections::VecDeque;
+
+use slab::Slab;
+
+use super::Origin;
+use super::command::{Action, Command};
+use super::message::RequestId;
+use crate::hash::KeyHash;
+use crate::time::Mono;
+use crate::topology::MemberId;
+
+/// Most requests that may wait.
+pub const MAX_PARKED: usize = 100_000;
+/// Most bytes of keys and values that may wait with them.
+pub const MAX_PARKED_BYTES: usize = 256 << 20;
+
+/// A request that waits.
+#[derive(Debug)]
+pub struct Parked {
+    /// Whom to answer.
+    pub origin: Origin,
+    /// When to give up.
+    pub deadline: Mono,
+    /// What for.
+    pub waiting: Waiting,
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub enum Waiting {
+    /// For the owner of a key.
+    Owner(Forwarded),
+    /// For these members to have forgotten everything.
+    Flush {
+        /// Who has not answered yet.
+        outstanding: Vec<MemberId>,
+    },
+    /// For a member to be reached, or not.
+    Connect {
+        /// The member.
+        member: MemberId,
+    },
+    /// For the journal to be read.
+    Reconstruct,
+}
+
+/// A command on its way to a key's owner.
+#[derive(Debug)]
+pub struct Forwarded {
+    /// The command.
+    pub command: Command<'static>,
+    /// Its key's two numbers.
+    pub hash: KeyHash,
+    /// To whom.
+    pub owner: MemberId,
+    /// Has it left? Then it may have been carried out.
+    pub sent: bool,
+}
+
+/// The table of requests that wait.
+#[derive(Debug, Default)]
+pub struct Requests {
+    table: Slab<(u32, Parked)>,
+    generation: u32,
+    /// In the order of their deadlines, since all wait equally long. Who is answered earlier leaves a number here that fits nothing.
+    deadlines: VecDeque<(Mono, RequestId)>,
+    bytes: usize,
+}
+
+impl Forwarded {
+    fn bytes(&self) -> usize {
+        let value = if let Action::Store(store) = &self.command.action { store.value.len() } else { 0 };
+        self.command.key.len() + value
+    }
+}
+
+impl Parked {
+    fn bytes(&self) -> usize {
+        if let Waiting::Owner(forwarded) = &self.waiting { forwarded.bytes() } else { 0 }
+    }
+}
+
+impl Requests {
+    /// Is there no room for another one?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.table.len() >= MAX_PARKED || self.bytes >= MAX_PARKED_BYTES
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Does nobody wait?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Parks a request. One without a deadline waits for as long as it takes.
+    pub fn park(&mut self, parked: Parked) -> RequestId {
+        self.generation = self.generation.wrapping_add(1);
+        self.bytes += parked.bytes();
+        let deadline = parked.deadline;
+        let place = self.table.insert((self.generation, parked));
+        let id = RequestId(u64::from(self.generation) << 32 | place as u64);
+        if deadline != Mono::NEVER {
+            self.deadlines.push_back((deadline, id));
+        }
+        id
+    }
+
+    /// The request of this number, if it still waits.
+    pub fn get_mut(&mut self, id: RequestId) -> Option<&mut Parked> {
+        match self.table.get_mut(place_of(id)) {
+            Some((generation, parked)) if *generation == generation_of(id) => Some(parked),
+            _ => None,
+        }
+    }
+
+    /// Takes the request of this number out, if it still waits.
+    pub fn take(&mut self, id: RequestId) -> Option<Parked> {
+        self.get_mut(id)?;
+        let (_, parked) = self.table.remove(place_of(id));
+        self.bytes -= parked.bytes();
+        Some(parked)
+    }
+
+    /// Takes out the next request whose deadline has passed.
+    pub fn take_overdue(&mut self, now: Mono) -> Option<Parked> {
+        while let Some((deadline, id)) = self.deadlines.front().copied() {
+            if deadline > now {
+                return None;
+            }
+            self.deadlines.pop_front();
+            if let Some(parked) = self.take(id) {
+                return Some(parked);
+            }
+        }
+        None
+    }
+
+    /// When the next deadline is.
+    #[must_use]
+    pub fn wake_at(&self) -> Mono {
+        self.deadlines.front().map_or(Mono::NEVER, |(deadline, _)| *deadline)
+    }
+
+    /// The numbers of the requests that `fit`, oldest first.
+    pub fn select(&self, fit: impl Fn(&Parked) -> bool) -> Vec<RequestId> {
+        let mut selected: Vec<RequestId> = self
+            .table
+            .iter()
+            .filter(|(_, (_, parked))| fit(parked))
+            .map(|(place, (generation, _))| RequestId(u64::from(*generation) << 32 | place as u64))
+            .collect();
+        selected.sort_unstable();
+        selected
+    }
+}
+
+fn place_of(id: RequestId) -> usize {
+    (id.0 & u64::from(u32::MAX)) as usize
+}
+
+fn generation_of(id: RequestId) -> u32 {
+    (id.0 >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::ClientId;
+    use std::borrow::Cow;
+
+    fn parked(client: u64, deadline: Mono) -> Parked {
+        let command = Command { key: Cow::Borrowed(&b"key"[..]), action: Action::Get };
+        let waiting = Waiting::Owner(Forwarded { command, hash: KeyHash::default(), owner: MemberId(1), sent: true });
+        Parked { origin: Origin::Client(ClientId { connection: client, slot: 0 }), deadline, waiting }
+    }
+
+    #[test]
+    fn a_late_answer_does_not_fit_the_next_request_in_the_same_place() {
+        let mut requests = Requests::default();
+        let first = requests.park(parked(1, Mono(10)));
+        assert!(requests.take(first).is_some());
+        let second = requests.park(parked(2, Mono(20)));
+        assert_eq!(place_of(first), place_of(second));
+        assert!(requests.take(first).is_none());
+        assert!(requests.take(second).is_some());
+        assert_eq!((requests.len(), requests.bytes), (0, 0));
+    }
+
+    #[test]
+    fn deadlines_come_in_order_and_skip_who_was_answered() {
+        let mut requests = Requests::default();
+        let ids: Vec<_> = (0..3).map(|n| requests.park(parked(n, Mono(10 + n)))).collect();
+        requests.take(ids[0]);
+        assert!(requests.take_overdue(Mono(9)).is_none());
+        assert_eq!(requests.take_overdue(Mono(99)).map(|parked| parked.deadline), Some(Mono(11)));
+        assert_eq!(requests.take_overdue(Mono(99)).map(|parked| parked.deadline), Some(Mono(12)));
+        assert!(requests.take_overdue(Mono(99)).is_none());
+    }
+}
