@@ -80,6 +80,10 @@ counters! {
     total_connections,
     /// Connections refused because there were too many.
     rejected_connections,
+    /// Times the listener paused for want of file descriptors.
+    listen_disabled_num,
+    /// Times a connection had more to be carried out than its share of a turn.
+    conn_yields,
     /// Connections closed because their client did not read its replies.
     closed_not_reading,
     /// Connections closed because a command was begun and never finished, or nothing was asked for too long.

@@ -119,6 +119,7 @@ impl Node {
             ("rusage_system", seconds(gauges.cpu_us.1)),
             ("max_connections", gauges.max_connections.to_string()),
             ("curr_connections", gauges.curr_connections.to_string()),
+            ("accepting_conns", u8::from(gauges.curr_connections < gauges.max_connections).to_string()),
             ("threads", "1".to_string()),
             ("limit_maxbytes", bounds.max_bytes.to_string()),
             ("limit_maxitems", bounds.max_keys.to_string()),

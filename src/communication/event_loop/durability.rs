@@ -49,7 +49,7 @@ pub(super) struct Durability {
 impl Durability {
     /// A node without a journal.
     pub(super) fn none() -> Durability {
-        Durability { disk: None, policy: Sync::No, held: VecDeque::new(), sync_at: Mono::default(), was_ok: true }
+        Durability { disk: None, policy: Sync::No, held: VecDeque::new(), sync_at: Mono::NEVER, was_ok: true }
     }
 
     /// A node with a folder for its journal.

@@ -76,7 +76,11 @@ impl Clock {
     const ORIGIN_MS: u64 = 1 << 32;
 
     fn read(&self) -> Now {
-        let mono = Mono(Self::ORIGIN_MS + self.origin.elapsed().as_millis() as u64);
+        self.at(Instant::now())
+    }
+
+    fn at(&self, instant: Instant) -> Now {
+        let mono = Mono(Self::ORIGIN_MS + instant.duration_since(self.origin).as_millis() as u64);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         Now { mono, wall: Wall(wall) }
     }
@@ -116,7 +120,7 @@ impl EventLoop {
                 _ => {}
             }
             let began = Instant::now();
-            now = self.clock.read();
+            now = self.clock.at(began);
             self.take_events(&events, now);
             self.serve(now);
             self.with_node(|node, sink| node.on_tick(now, sink));
@@ -174,6 +178,7 @@ impl EventLoop {
                 Err(error) => {
                     warn!("cannot accept connections for {ACCEPT_PAUSE_MS} ms: {error}");
                     self.accept_at = now.mono.plus(ACCEPT_PAUSE_MS);
+                    self.node.stats.listen_disabled_num += 1;
                     return;
                 }
             }

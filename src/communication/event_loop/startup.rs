@@ -170,7 +170,7 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
 /// What `stats settings` shows: memcached's names where there are such.
 fn shown(config: &Config) -> Vec<(String, String)> {
     let limits = &config.limits;
-    let lines: [(&str, String); 16] = [
+    let lines: [(&str, String); 17] = [
         ("maxbytes", config.local.max_memory.to_string()),
         ("maxitems", config.local.cache_size.to_string()),
         ("maxconns", limits.max_connections.to_string()),
@@ -182,6 +182,7 @@ fn shown(config: &Config) -> Vec<(String, String)> {
         ("num_threads", "1".into()),
         ("cas_enabled", "yes".into()),
         ("auth_enabled_sasl", "no".into()),
+        ("shutdown_command", "no".into()),
         ("item_size_max", limits.max_value.to_string()),
         ("max_line", limits.max_line.to_string()),
         ("request_timeout_ms", limits.request_timeout_ms.to_string()),

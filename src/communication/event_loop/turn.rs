@@ -273,6 +273,7 @@ impl EventLoop {
         buffer.release(&mut self.table.read_pool);
         let may_go_on = !speaker.ended && speaker.held.is_empty() && self.table.outputs[token].unsent() < HIGH_WATER;
         if may_go_on && (!speaker.hungry || socket.readable) {
+            self.node.stats.conn_yields += 1;
             self.ready.insert(token);
         }
         if socket.ended {
