@@ -74,7 +74,9 @@ impl Output {
 
     /// The request has been carried out: if it was not answered, it is owed from now on.
     pub fn end(&mut self) {
-        if let Some(form) = self.replies.current.take() {
+        if let Some(form) = self.replies.current.take()
+            && !self.replies.closing
+        {
             let state = State::Waiting(form);
             self.replies.owed.push_back(Piece { group: form.group(), composed: PLAIN, state });
         }
@@ -176,10 +178,11 @@ impl Output {
     pub fn sent(&mut self, count: usize) {
         self.sent += count;
         assert!(self.sent <= self.bytes.len(), "more was sent than there was");
-        if self.sent == self.bytes.len() {
+        // A client that always leaves a rest must not cost what it has read. Moving the rest pays when it is the smaller part.
+        if 2 * self.sent >= self.bytes.len() {
             self.base += self.sent as u64;
+            self.bytes.drain(..self.sent);
             self.sent = 0;
-            self.bytes.clear();
         }
     }
 
@@ -227,9 +230,6 @@ impl Output {
         while let Some(Piece { state: State::Ready(_), .. }) = self.replies.owed.front() {
             let Some(Piece { group, composed, state: State::Ready(bytes) }) = self.replies.owed.pop_front() else { return };
             self.replies.owed_bytes -= bytes.len();
-            if self.replies.closing {
-                continue;
-            }
             if !self.replies.dropping {
                 self.bytes.extend_from_slice(&bytes);
                 self.replies.note(group, composed);
@@ -241,10 +241,14 @@ impl Output {
 }
 
 impl Replies {
-    /// A piece has been added to the output: what does it mean for those behind it?
+    /// A piece has been added to the output: what does it mean for those behind it? Behind a last word nothing is owed.
     fn note(&mut self, group: Group, composed: Composed) {
         self.dropping = composed.failed && group == Group::Member;
         self.closing |= composed.close;
+        if self.closing {
+            self.owed.clear();
+            self.owed_bytes = 0;
+        }
     }
 }
 
@@ -339,6 +343,35 @@ mod tests {
         output.say(b"more\r\n", Group::Alone);
         assert_eq!(text(&mut output), "one\r\nlast\r\n");
         assert!(output.is_closing());
+    }
+
+    #[test]
+    fn behind_a_last_word_nothing_is_owed() {
+        let mut output = Output::default();
+        let form = forms("get k\r\n").0[0];
+        let first = output.begin(form);
+        output.end();
+        output.say_last(b"last\r\n");
+        let behind = output.begin(form);
+        output.end();
+        output.say(b"more\r\n", Group::Alone);
+        output.answer(first, b"k", &Reply::Miss);
+        output.answer(behind, b"k", &Reply::Miss);
+        assert_eq!(text(&mut output), "END\r\nlast\r\n");
+        assert_eq!((output.owes(), output.unsent()), (false, 11), "it can close");
+    }
+
+    #[test]
+    fn a_client_that_always_leaves_a_rest_costs_only_the_rest() {
+        let mut output = Output::default();
+        output.say(&[b'x'; 1_000], Group::Alone);
+        for _ in 0..1_000 {
+            output.say(&[b'x'; 1_000], Group::Alone);
+            output.release(output.position());
+            output.sent(1_000);
+        }
+        assert_eq!((output.unsent(), output.position()), (1_000, 1_001_000));
+        assert!(output.capacity() < 10_000, "{}", output.capacity());
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::caching::Version;
 use crate::node::command::{Action, Command, Expiry, Store, StoreMode};
 use crate::node::message::{Introduction, Message, Outcome, RequestId};
 use crate::node::reply::Failure;
-use crate::topology::membership::Card;
+use crate::topology::membership::{Card, MAX_MEMBERS, MAX_WEIGHT};
 
 /// Bytes of the length before a frame.
 const LENGTH_BYTES: usize = 4;
@@ -30,7 +30,7 @@ const FRAME_SLACK: usize = 64 << 10;
 /// The largest greeting: its first byte must be 0.
 pub const MAX_GREETING: usize = (1 << 24) - 1;
 /// Most members in one message.
-const MAX_CARDS: usize = 10_000;
+const MAX_CARDS: usize = MAX_MEMBERS;
 
 /// What the front of a link's input is.
 #[derive(Debug, PartialEq)]
@@ -311,7 +311,11 @@ impl<'a> Reader<'a> {
         let name = self.text()?.to_string();
         let node_id = self.text()?.to_string();
         let address: SocketAddr = self.text()?.parse().map_err(|_| Malformed)?;
-        Ok(Card { name, node_id, address, weight: self.number_u32()?, incarnation: self.number()? })
+        let weight = self.number_u32()?;
+        if weight > MAX_WEIGHT {
+            return Err(Malformed);
+        }
+        Ok(Card { name, node_id, address, weight, incarnation: self.number()? })
     }
 
     fn action(&mut self) -> Parse<Action<'a>> {
@@ -559,5 +563,12 @@ mod tests {
             longer[..LENGTH_BYTES].copy_from_slice(&((whole.len() - LENGTH_BYTES + 1) as u32).to_be_bytes());
             assert!(matches!(next_frame(&longer, MAX), Frame::Invalid(_)), "bytes behind a message");
         }
+    }
+
+    #[test]
+    fn a_weight_that_would_upset_the_ring_is_refused() {
+        let mut bytes = Vec::new();
+        compose(&Message::Members(vec![Card { weight: MAX_WEIGHT + 1, ..Card::of_address(([127, 0, 0, 1], 1).into()) }]), &mut bytes);
+        assert!(matches!(next_frame(&bytes, MAX), Frame::Invalid(_)));
     }
 }

@@ -10,12 +10,16 @@ use super::requests::{Parked, Waiting};
 use super::{Node, Origin, Outputs, answer};
 use crate::time::Now;
 use crate::topology::MemberId;
-use crate::topology::membership::{Reason, Standing};
+use crate::topology::membership::{Card, MAX_MEMBERS, Reason, Standing};
 use crate::topology::peers::LinkId;
 
 impl Node {
     /// Carries out what concerns the node or the pool.
     pub(super) fn on_admin(&mut self, now: Now, origin: Origin, admin: &Admin<'_>, out: &mut dyn Outputs) {
+        let may_wait = matches!(admin, Admin::Flush { .. } | Admin::Connect(_) | Admin::Reconstruct);
+        if may_wait && self.requests.is_full() {
+            return self.fail(origin, b"", &Failure::Overloaded, out);
+        }
         match admin {
             Admin::Flush { when } => self.on_flush(now, origin, delay_of(*when, now), out),
             Admin::Connect(address) => self.on_connect(now, origin, address, out),
@@ -32,22 +36,28 @@ impl Node {
         }
     }
 
-    /// Forgets everything here and asks every node that is up to do the same; the client is answered when all have.
+    /// Forgets everything here and asks every node that holds keys to do the same; the client is answered when all have. A node whose
+    /// link is not open is asked as soon as it is, or is found to be down.
     fn on_flush(&mut self, now: Now, origin: Origin, delay_ms: u64, out: &mut dyn Outputs) {
         self.schedule_flush(now, delay_ms);
-        let outstanding: Vec<MemberId> = self
-            .membership
-            .others()
-            .filter(|(id, member)| member.standing == Standing::Up && self.peers[id.index()].link().is_some())
-            .map(|(id, _)| id)
-            .collect();
+        let outstanding: Vec<MemberId> = self.membership.others().filter(|(_, member)| member.standing.owns()).map(|(id, _)| id).collect();
         let links: Vec<LinkId> = outstanding.iter().filter_map(|id| self.peers[id.index()].link()).collect();
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
-        let id = self.requests.park(Parked { origin, deadline, waiting: Waiting::Flush { outstanding } });
+        let waiting = Waiting::Flush { outstanding, at: now.mono.plus(delay_ms) };
+        let id = self.requests.park(Parked { origin, deadline, waiting });
         for link in links {
             out.send(link, &Message::Flush { id, delay_ms });
         }
         self.end_flush_if_done(id, out);
+    }
+
+    /// The link of a member has opened: what it was to forget, it is told now; twice does no harm as long as nobody was answered.
+    pub(super) fn send_flushes(&mut self, now: Now, member: MemberId, link: LinkId, out: &mut dyn Outputs) {
+        let waits = |parked: &Parked| matches!(&parked.waiting, Waiting::Flush { outstanding, .. } if outstanding.contains(&member));
+        for id in self.requests.select(waits) {
+            let Some(Parked { waiting: Waiting::Flush { at, .. }, .. }) = self.requests.get_mut(id) else { continue };
+            out.send(link, &Message::Flush { id, delay_ms: at.since(now.mono) });
+        }
     }
 
     /// Another node's client has asked the pool to forget everything.
@@ -69,7 +79,7 @@ impl Node {
     }
 
     pub(super) fn end_flush_if_done(&mut self, id: RequestId, out: &mut dyn Outputs) {
-        let Some(Parked { waiting: Waiting::Flush { outstanding }, .. }) = self.requests.get_mut(id) else { return };
+        let Some(Parked { waiting: Waiting::Flush { outstanding, .. }, .. }) = self.requests.get_mut(id) else { return };
         if outstanding.is_empty()
             && let Some(parked) = self.requests.take(id)
         {
@@ -83,7 +93,7 @@ impl Node {
             return;
         }
         for id in self.requests.select(|parked| matches!(parked.waiting, Waiting::Flush { .. })) {
-            if let Some(Parked { waiting: Waiting::Flush { outstanding }, .. }) = self.requests.get_mut(id) {
+            if let Some(Parked { waiting: Waiting::Flush { outstanding, .. }, .. }) = self.requests.get_mut(id) {
                 outstanding.retain(|waited_for| *waited_for != member);
             }
             self.end_flush_if_done(id, out);
@@ -94,6 +104,9 @@ impl Node {
         let Ok(address) = address.parse::<SocketAddr>() else {
             return self.fail(origin, b"", &Failure::Refused(format!("\"{address}\" is no address: IP:PORT is wanted")), out);
         };
+        if !self.membership.has_room_for(&Card::of_address(address)) {
+            return self.fail(origin, b"", &Failure::Refused(format!("a pool has at most {MAX_MEMBERS} members")), out);
+        }
         let member = self.add_address(address, Standing::Down(Reason::Unmet), now.mono);
         if member == MemberId::ME {
             return self.fail(origin, b"", &Failure::Refused(format!("{address} is this node itself")), out);

@@ -65,27 +65,28 @@ impl Node {
             Waiting::Flush { .. } | Waiting::Connect { .. } | Waiting::Reconstruct => false,
         };
         for id in self.requests.select(moved) {
-            let Some(parked) = self.requests.take(id) else { continue };
             self.stats.retried += 1;
-            self.ask_again(now, parked, out);
+            self.ask_again(now, id, out);
         }
     }
 
-    fn ask_again(&mut self, now: Now, parked: Parked, out: &mut dyn Outputs) {
-        let Parked { origin, deadline, waiting: Waiting::Owner(mut forwarded) } = parked else { return };
-        match self.membership.owner(forwarded.hash.place) {
-            None => self.give_up(Parked { origin, deadline, waiting: Waiting::Owner(forwarded) }, out),
-            Some(MemberId::ME) => self.execute(now, origin, forwarded.hash, &forwarded.command, out),
-            Some(owner) => {
-                let link = self.peers[owner.index()].link();
-                let command = forwarded.command.clone();
-                forwarded.owner = owner;
-                forwarded.sent = link.is_some();
-                let id = self.requests.park(Parked { origin, deadline, waiting: Waiting::Owner(forwarded) });
-                if let Some(link) = link {
-                    out.send(link, &Message::Request { id, command });
-                }
+    /// Keeps its number and its deadline: nothing is under way for it that could come back late.
+    fn ask_again(&mut self, now: Now, id: RequestId, out: &mut dyn Outputs) {
+        let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { return };
+        let owner = self.membership.owner(forwarded.hash.place);
+        if let Some(owner) = owner.filter(|owner| *owner != MemberId::ME) {
+            let link = self.peers[owner.index()].link();
+            forwarded.owner = owner;
+            forwarded.sent = link.is_some();
+            if let Some(link) = link {
+                out.send(link, &Message::Request { id, command: forwarded.command.clone() });
             }
+            return;
+        }
+        let Some(parked) = self.requests.take(id) else { return };
+        match (owner, &parked.waiting) {
+            (Some(_), Waiting::Owner(forwarded)) => self.execute(now, parked.origin, forwarded.hash, &forwarded.command, out),
+            _ => self.give_up(parked, out),
         }
     }
 
@@ -97,7 +98,7 @@ impl Node {
                 let Some(Parked { origin, waiting: Waiting::Owner(forwarded), .. }) = self.requests.take(id) else { return };
                 answer(out, origin, &forwarded.command.key, &outcome.reply());
             }
-            Some(Waiting::Flush { outstanding }) => {
+            Some(Waiting::Flush { outstanding, .. }) => {
                 outstanding.retain(|waited_for| *waited_for != member);
                 self.end_flush_if_done(id, out);
             }
@@ -120,7 +121,7 @@ impl Node {
                 let failure = if unknown { Failure::OutcomeUnknown } else { Failure::Unreachable };
                 self.fail_forwarded(parked.origin, &forwarded.command.key, &failure, out);
             }
-            Waiting::Flush { outstanding } => {
+            Waiting::Flush { outstanding, .. } => {
                 let silent: Vec<&str> = outstanding.iter().map(|id| self.membership.get(*id).card.name.as_str()).collect();
                 let failure = Failure::Refused(format!("no answer from {}", silent.join(", ")));
                 self.fail(parked.origin, b"", &failure, out);

@@ -18,7 +18,7 @@ use super::requests::{Parked, Waiting};
 use super::{Node, Outputs, answer};
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::membership::{Card, Reason, Standing};
+use crate::topology::membership::{Card, MAX_MEMBERS, Reason, Standing};
 use crate::topology::peers::{LinkId, Peer, Step};
 
 /// A tick that comes this part of the silence time late means that this node itself was away.
@@ -37,7 +37,9 @@ impl Node {
     /// The driver has not reached it. `refused` if its host said that nobody listens there.
     pub fn on_dial_failed(&mut self, now: Now, member: MemberId, refused: bool, out: &mut dyn Outputs) {
         let Some(peer) = self.peers.get_mut(member.index()) else { return };
-        peer.on_dial_failed(now.mono);
+        if !peer.on_dial_failed(now.mono) {
+            return;
+        }
         let reason = if refused { Reason::Refused } else { Reason::Silent };
         self.judge(now, member, Standing::Down(reason), out);
         self.end_connects(member, Some(reason), out);
@@ -71,13 +73,14 @@ impl Node {
 
     pub(super) fn on_welcome(&mut self, now: Now, link: LinkId, introduction: &Introduction<'_>, out: &mut dyn Outputs) {
         let Some(dialled) = self.member_dialled(link) else { return out.hang_up(link) };
-        let itself = introduction.me.name == self.me().name;
+        let itself = introduction.me.name == self.me().name || !self.membership.has_room_for(&introduction.me);
         let member = if itself { MemberId::ME } else { self.meet(now, &introduction.me) };
         if member != dialled {
             // Another address of a node that is known already, or of this one.
             self.peers[dialled.index()].on_refused(now.mono);
             self.judge(now, dialled, Standing::Down(Reason::Unfit), out);
-            return out.hang_up(link);
+            out.hang_up(link);
+            return self.end_connects(dialled, Some(Reason::Unfit), out);
         }
         if !self.peers[member.index()].on_welcome(link, now.mono) {
             return;
@@ -86,6 +89,7 @@ impl Node {
             self.judge(now, member, Standing::Up, out);
         }
         self.on_members(now.mono, &introduction.others, out);
+        self.send_flushes(now, member, link, out);
         self.send_waiting(member, link, out);
         self.end_connects(member, None, out);
         self.tick_peers(now, out);
@@ -96,6 +100,7 @@ impl Node {
         warn!("{} would not have this node: {reason}", self.membership.get(member).card.name);
         self.peers[member.index()].on_refused(now.mono);
         out.hang_up(link);
+        self.on_requests_lost(member, out);
         self.judge(now, member, Standing::Down(Reason::Unfit), out);
         self.end_connects(member, Some(Reason::Unfit), out);
     }
@@ -117,10 +122,8 @@ impl Node {
     /// Somebody says who is in the pool. What is news is dialled, and told to the others.
     pub(super) fn on_members(&mut self, now: Mono, cards: &[Card], out: &mut dyn Outputs) {
         let before = self.membership.len();
-        for card in cards {
-            self.membership.learn(card, now);
-            self.link_new_members(now);
-        }
+        self.membership.learn_all(cards, now);
+        self.link_new_members(now);
         if self.membership.len() > before {
             self.broadcast(&Message::Members(self.cards()), out);
         }
@@ -182,6 +185,11 @@ impl Node {
         self.peers.iter().position(|peer| peer.uses(link)).map(|index| MemberId(index as u16))
     }
 
+    /// Is there a member at the other end of this link?
+    pub(super) fn knows(&self, link: LinkId) -> bool {
+        self.greeted.contains_key(&link) || self.member_dialled(link).is_some()
+    }
+
     /// Says something to everyone whose link is open.
     pub(super) fn broadcast(&self, message: &Message<'_>, out: &mut dyn Outputs) {
         for link in self.peers.iter().filter_map(Peer::link) {
@@ -225,6 +233,9 @@ impl Node {
         }
         if introduction.pool != self.settings.pool {
             return Some(format!("this node is of the pool \"{}\", not \"{}\"", self.settings.pool, introduction.pool));
+        }
+        if !self.membership.has_room_for(&introduction.me) {
+            return Some(format!("a pool has at most {MAX_MEMBERS} members"));
         }
         if introduction.me.name == me.name && introduction.me.incarnation != me.incarnation {
             return Some(format!("the name {} is this node's own", me.name));
@@ -270,5 +281,116 @@ impl Node {
     fn was_connected_in_vain(&self, member: MemberId) -> bool {
         let card = &self.membership.get(member).card;
         card.incarnation == 0 && !self.settings.peers.contains(&card.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caching::cache::Bounds;
+    use crate::node::{ClientId, Settings};
+    use crate::time::Wall;
+    use crate::topology::heartbeat::Pace;
+
+    /// Keeps count of what a node orders.
+    #[derive(Default)]
+    struct Orders {
+        dialled: Vec<(MemberId, SocketAddr)>,
+        hung_up: Vec<LinkId>,
+        replies: Vec<(u64, String)>,
+        flushes: Vec<(LinkId, crate::node::message::RequestId)>,
+    }
+
+    impl Outputs for Orders {
+        fn reply(&mut self, client: ClientId, _key: &[u8], reply: &Reply<'_>) {
+            self.replies.push((client.connection, format!("{reply:?}")));
+        }
+        fn send(&mut self, link: LinkId, message: &Message<'_>) {
+            if let Message::Flush { id, .. } = message {
+                self.flushes.push((link, *id));
+            }
+        }
+        fn dial(&mut self, member: MemberId, address: SocketAddr) {
+            self.dialled.push((member, address));
+        }
+        fn hang_up(&mut self, link: LinkId) {
+            self.hung_up.push(link);
+        }
+        fn replay(&mut self) {}
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Mono(ms), wall: Wall(ms) }
+    }
+
+    fn card(port: u16, incarnation: u64) -> Card {
+        Card { incarnation, ..Card::of_address(([127, 0, 0, 1], port).into()) }
+    }
+
+    fn node(peers: &[u16]) -> Node {
+        let settings = Settings {
+            me: card(8001, 1),
+            pool: "pool".into(),
+            peers: peers.iter().map(|port| card(*port, 0).address).collect(),
+            mirrors: 0,
+            bounds: Bounds::default(),
+            max_value: 1 << 20,
+            pace: Pace { every_ms: 100, silence_ms: 500 },
+            request_timeout_ms: 1_000,
+            sync_matters: false,
+            seed: 1,
+            shown: Vec::new(),
+        };
+        Node::new(settings, None, at(1_000))
+    }
+
+    fn introduction(me: Card) -> Introduction<'static> {
+        Introduction { protocol: PROTOCOL_VERSION, pool: "pool".into(), me, others: Vec::new() }
+    }
+
+    #[test]
+    fn a_dial_that_was_given_up_says_nothing_about_the_link_that_came_after_it() {
+        let (mut node, mut out) = (node(&[8002]), Orders::default());
+        for ms in [1_000, 1_500, 1_600] {
+            node.on_tick(at(ms), &mut out);
+        }
+        assert_eq!(out.dialled.len(), 2, "the first was silent, the second is under way");
+        let (member, link) = (MemberId(1), LinkId(9));
+        node.on_dialled(at(1_601), member, link, &mut out);
+        node.on_message(at(1_602), link, &Message::Welcome(introduction(card(8002, 7))), &mut out);
+        node.on_dial_failed(at(1_603), member, false, &mut out);
+        assert_eq!(node.membership().get(member).standing, Standing::Up);
+    }
+
+    #[test]
+    fn connect_to_another_address_of_a_known_node_is_answered_at_once() {
+        use crate::node::command::{Admin, Request};
+        let (mut node, mut out) = (node(&[8002]), Orders::default());
+        node.on_tick(at(1_000), &mut out);
+        node.on_dialled(at(1_001), MemberId(1), LinkId(9), &mut out);
+        node.on_message(at(1_002), LinkId(9), &Message::Welcome(introduction(card(8002, 7))), &mut out);
+        let connect = Request::Admin(Admin::Connect("127.0.0.2:8002".into()));
+        node.on_request(at(1_003), ClientId { connection: 1, slot: 0 }, crate::hash::KeyHash::default(), &connect, &mut out);
+        node.on_dialled(at(1_004), MemberId(2), LinkId(10), &mut out);
+        node.on_message(at(1_005), LinkId(10), &Message::Welcome(introduction(card(8002, 7))), &mut out);
+        assert_eq!(out.replies.len(), 1, "{:?}", out.replies);
+        assert_eq!((node.membership().len(), out.hung_up.as_slice()), (2, &[LinkId(10)][..]));
+        node.check_invariants();
+    }
+
+    #[test]
+    fn a_flush_waits_for_a_node_that_is_still_being_dialled() {
+        use crate::node::command::{Admin, Expiry, Request};
+        use crate::node::message::Outcome;
+        let (mut node, mut out) = (node(&[8002]), Orders::default());
+        node.on_tick(at(1_000), &mut out);
+        let flush = Request::Admin(Admin::Flush { when: Expiry::Never });
+        node.on_request(at(1_001), ClientId { connection: 1, slot: 0 }, crate::hash::KeyHash::default(), &flush, &mut out);
+        assert!(out.replies.is_empty());
+        node.on_dialled(at(1_002), MemberId(1), LinkId(9), &mut out);
+        node.on_message(at(1_003), LinkId(9), &Message::Welcome(introduction(card(8002, 7))), &mut out);
+        let [(LinkId(9), id)] = out.flushes[..] else { panic!("{:?}", out.flushes) };
+        node.on_message(at(1_004), LinkId(9), &Message::Answer { id, outcome: Outcome::Done }, &mut out);
+        assert_eq!(out.replies, [(1, "Done".to_string())]);
     }
 }

@@ -90,9 +90,10 @@ pub trait Outputs {
     fn send(&mut self, link: LinkId, message: &Message<'_>);
     /// Dial another node, and say how it went through [`Node::on_dialled`] or [`Node::on_dial_failed`].
     fn dial(&mut self, member: MemberId, address: SocketAddr);
-    /// Close a link once everything said on it has left. It needs no [`Node::on_closed`].
+    /// Close a link once everything said on it has left. [`Node::on_closed`] may follow, and changes nothing that counts.
     fn hang_up(&mut self, link: LinkId);
-    /// Read the journal from its beginning to its present end, through [`Node::on_record`], then call [`Node::on_replayed`].
+    /// Read the journal from its beginning to its present end, through [`Node::on_record`], then call [`Node::on_replayed`];
+    /// or [`Node::on_replay_failed`], if that cannot be begun.
     fn replay(&mut self);
 }
 
@@ -216,6 +217,7 @@ impl Node {
             Message::Request { id, command } => self.on_peer_command(now, link, *id, self.hash(&command.key), command, out),
             Message::Answer { id, outcome } => self.on_answer(link, *id, outcome, out),
             Message::Flush { id, delay_ms } => self.on_peer_flush(now, link, *id, *delay_ms, out),
+            Message::Members(_) | Message::Declare { .. } if !self.knows(link) => out.hang_up(link),
             Message::Members(cards) => self.on_members(now.mono, cards, out),
             Message::Declare { name, incarnation, dead } => self.on_declare(now, name, *incarnation, *dead, out),
         }

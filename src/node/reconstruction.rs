@@ -79,6 +79,16 @@ impl Node {
         }
     }
 
+    /// The journal cannot be read: whoever asked for it is told so.
+    pub fn on_replay_failed(&mut self, out: &mut dyn Outputs) {
+        self.reconstruction = None;
+        for id in self.requests.select(|parked| matches!(parked.waiting, Waiting::Reconstruct)) {
+            if let Some(parked) = self.requests.take(id) {
+                self.give_up(parked, out);
+            }
+        }
+    }
+
     /// Merges a few partitions, if everything is read; answers who asked when all are merged.
     pub(super) fn step_reconstruction(&mut self, now: Now, out: &mut dyn Outputs) {
         let Some(Reconstruction { merging: Some(first), .. }) = self.reconstruction else { return };

@@ -46,6 +46,8 @@ pub enum Waiting {
     Flush {
         /// Who has not answered yet.
         outstanding: Vec<MemberId>,
+        /// When they are to forget.
+        at: Mono,
     },
     /// For a member to be reached, or not.
     Connect {
@@ -74,7 +76,7 @@ pub struct Forwarded {
 pub struct Requests {
     table: Slab<(u32, Parked)>,
     generation: u32,
-    /// In the order of their deadlines, since all wait equally long. Who is answered earlier leaves a number here that fits nothing.
+    /// In the order of time. Nearly all wait equally long, so nearly all belong at the end. Who is answered earlier leaves a number here that fits nothing.
     deadlines: VecDeque<(Mono, RequestId)>,
     bytes: usize,
 }
@@ -119,7 +121,8 @@ impl Requests {
         let place = self.table.insert((self.generation, parked));
         let id = RequestId(u64::from(self.generation) << 32 | place as u64);
         if deadline != Mono::NEVER {
-            self.deadlines.push_back((deadline, id));
+            let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= deadline);
+            self.deadlines.insert(place, (deadline, id));
         }
         id
     }
@@ -203,6 +206,16 @@ mod tests {
         assert!(requests.take(first).is_none());
         assert!(requests.take(second).is_some());
         assert_eq!((requests.len(), requests.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_long_wait_does_not_hold_up_the_shorter_ones_behind_it() {
+        let mut requests = Requests::default();
+        requests.park(parked(1, Mono(99)));
+        requests.park(parked(2, Mono(20)));
+        assert_eq!(requests.wake_at(), Mono(20));
+        assert_eq!(requests.take_overdue(Mono(20)).map(|parked| parked.deadline), Some(Mono(20)));
+        assert!(requests.take_overdue(Mono(20)).is_none());
     }
 
     #[test]

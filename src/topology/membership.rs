@@ -13,6 +13,11 @@ use super::MemberId;
 use super::ring::Ring;
 use crate::time::Mono;
 
+/// Most members of a pool. What names more is turned away, or not listened to.
+pub const MAX_MEMBERS: usize = 1_024;
+/// The largest weight. The sum of all weights stays far below 2^32.
+pub const MAX_WEIGHT: u32 = 1_000;
+
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
@@ -205,24 +210,55 @@ impl Membership {
     /// Takes a member in, by its address, if it is not there yet. From the configuration it is `Unknown`: it keeps its place on the ring
     /// until it is known to be down. From `connect` it is `Down(Unmet)`: a wrong address must not hold up any key.
     pub fn add_address(&mut self, address: SocketAddr, standing: Standing, now: Mono) -> MemberId {
-        self.find(&address.to_string()).unwrap_or_else(|| self.push(Card::of_address(address), standing, now))
+        self.find(&address.to_string()).unwrap_or_else(|| {
+            let id = self.push(Card::of_address(address), standing, now);
+            self.rebuild();
+            id
+        })
     }
 
     /// Takes in what a member says of itself, or what another says of it. An older life's card says nothing about a newer one.
     pub fn learn(&mut self, card: &Card, now: Mono) -> MemberId {
-        let known = self.find(&card.name).or_else(|| self.find(&card.address.to_string()));
-        let Some(id) = known else { return self.push(card.clone(), Standing::Unknown, now) };
+        let (id, ring_differs) = self.take_in(card, now);
+        if ring_differs {
+            self.rebuild();
+        }
+        id
+    }
+
+    /// Takes in what another member says of others, as far as there is room for them. The ring is built once.
+    pub fn learn_all(&mut self, cards: &[Card], now: Mono) {
+        let mut ring_differs = false;
+        for card in cards {
+            ring_differs |= self.has_room_for(card) && self.take_in(card, now).1;
+        }
+        if ring_differs {
+            self.rebuild();
+        }
+    }
+
+    /// Is it a member, or may it become one?
+    #[must_use]
+    pub fn has_room_for(&self, card: &Card) -> bool {
+        self.len() < MAX_MEMBERS || self.known(card).is_some()
+    }
+
+    fn known(&self, card: &Card) -> Option<MemberId> {
+        self.find(&card.name).or_else(|| self.find(&card.address.to_string()))
+    }
+
+    /// The member of this card, and whether the ring has to be built again.
+    fn take_in(&mut self, card: &Card, now: Mono) -> (MemberId, bool) {
+        let Some(id) = self.known(card) else { return (self.push(card.clone(), Standing::Unknown, now), true) };
+        let mut ring_differs = false;
         let present = &mut self.members[id.index()].card;
         if id != MemberId::ME && card.incarnation >= present.incarnation && present != card {
-            let ring_differs = present.name != card.name || present.weight != card.weight;
+            ring_differs = present.name != card.name || present.weight != card.weight;
             // A node that listens everywhere cannot say where it is dialled: the address it was met at stands.
             let address = if card.address.ip().is_unspecified() { present.address } else { card.address };
             *present = Card { address, ..card.clone() };
-            if ring_differs {
-                self.rebuild();
-            }
         }
-        id
+        (id, ring_differs)
     }
 
     fn owns(&self, id: MemberId) -> bool {
@@ -240,9 +276,8 @@ impl Membership {
     }
 
     fn push(&mut self, card: Card, standing: Standing, now: Mono) -> MemberId {
-        let id = MemberId(u16::try_from(self.members.len()).expect("a pool has far fewer than 65,536 members"));
+        let id = MemberId(u16::try_from(self.members.len()).expect("whoever adds a member has asked whether there is room"));
         self.members.push(Member { card, standing, since: now });
-        self.rebuild();
         id
     }
 
@@ -291,6 +326,15 @@ mod tests {
         assert_eq!(membership.get(id).card.name, "two");
         assert_eq!((membership.find("two"), membership.find("127.0.0.1:8002")), (Some(id), Some(id)));
         assert_eq!(membership.len(), 2);
+    }
+
+    #[test]
+    fn hearsay_fills_the_list_to_its_limit_and_no_further() {
+        let mut membership = pool_of(&[8001]);
+        let cards: Vec<Card> = (10_000..13_000).map(|port| card(port, 1)).collect();
+        membership.learn_all(&cards, Mono(0));
+        assert_eq!(membership.len(), MAX_MEMBERS);
+        assert!(membership.has_room_for(&cards[0]) && !membership.has_room_for(&card(9_000, 1)));
     }
 
     #[test]

@@ -88,11 +88,13 @@ impl Peer {
         true
     }
 
-    /// The dial has failed: try again after a back-off.
-    pub fn on_dial_failed(&mut self, now: Mono) {
-        if matches!(self.state, State::Dialling { .. }) {
+    /// The dial has failed: try again after a back-off. False if nobody waits for that any more: it proves nothing about the present.
+    pub fn on_dial_failed(&mut self, now: Mono) -> bool {
+        let waited_for = matches!(self.state, State::Dialling { .. });
+        if waited_for {
             self.retreat(now);
         }
+        waited_for
     }
 
     /// It has said welcome on this link.
@@ -226,7 +228,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..7 {
             assert_eq!(peer.tick(PACE, now), Step::Dial);
-            peer.on_dial_failed(now);
+            assert!(peer.on_dial_failed(now));
             waits.push(peer.wake_at(PACE).since(now));
             now = peer.wake_at(PACE);
         }
@@ -235,7 +237,7 @@ mod tests {
         assert!(peer.on_dialled(LinkId(1), PACE, now) && peer.on_welcome(LinkId(1), now));
         assert!(peer.on_closed(LinkId(1), now));
         assert_eq!(peer.tick(PACE, now), Step::Dial);
-        peer.on_dial_failed(now);
+        assert!(peer.on_dial_failed(now));
         assert_eq!(peer.wake_at(PACE).since(now), 50);
     }
 

@@ -25,7 +25,7 @@ mod sockets;
 mod startup;
 mod turn;
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
@@ -34,7 +34,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::signal::{SIGINT, SIGTERM};
 
 use self::durability::Durability;
-use self::sockets::{Order, Sink, Table, TokenSet};
+use self::sockets::{Order, Overdue, Sink, Table, TokenSet};
 use crate::caching::replay::Replay;
 use crate::config::Config;
 use crate::disk;
@@ -103,6 +103,7 @@ struct EventLoop {
     /// Connections whose output has grown.
     dirty: TokenSet,
     orders: Vec<Order>,
+    /// When to go on accepting without being told by poll; never, mostly.
     accept_at: Mono,
     sweep_at: Mono,
     announced: bool,
@@ -141,8 +142,7 @@ impl EventLoop {
         if !self.ready.is_empty() || self.replay.is_some() {
             return Duration::ZERO;
         }
-        let accept_at = if self.accept_at > now { self.accept_at } else { Mono::NEVER };
-        let wake_at = self.node.wake_at(now).min(self.sweep_at).min(self.durability.wake_at()).min(accept_at);
+        let wake_at = self.node.wake_at(now).min(self.sweep_at).min(self.durability.wake_at()).min(self.accept_at);
         Duration::from_millis(wake_at.since(now))
     }
 
@@ -155,7 +155,7 @@ impl EventLoop {
                 token => self.on_socket_event(token.0, event, now),
             }
         }
-        if self.accept_at <= now.mono && self.accept_at != Mono::default() {
+        if self.accept_at <= now.mono {
             self.accept(now);
         }
     }
@@ -168,7 +168,7 @@ impl EventLoop {
 
     /// Takes in new connections. Without file descriptors the listener pauses; nobody else suffers.
     fn accept(&mut self, now: Now) {
-        self.accept_at = Mono::default();
+        self.accept_at = Mono::NEVER;
         for _ in 0..ACCEPTS_A_TURN {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
@@ -242,13 +242,22 @@ impl EventLoop {
                 match order {
                     Order::Dial(member, address) => self.dial(member, address, now),
                     Order::HangUp(link) => self.table.hang_up(link, &mut self.dirty),
-                    Order::Replay => self.replay = self.durability.replay(),
+                    Order::Replay => {
+                        self.replay = self.durability.replay();
+                        if self.replay.is_none() {
+                            self.with_node(|node, sink| node.on_replay_failed(sink));
+                        }
+                    }
                 }
             }
         }
     }
 
+    /// A dial that the node has given up may hang for minutes in the kernel: the next one ends it.
     fn dial(&mut self, member: crate::topology::MemberId, address: std::net::SocketAddr, now: Now) {
+        if let Some(given_up) = self.table.dialling(member) {
+            self.close(given_up, now);
+        }
         let dialled = mio::net::TcpStream::connect(address).and_then(|stream| self.table.open(stream, Some(member), &self.poll, now.mono));
         if let Err(error) = dialled {
             let refused = error.kind() == ErrorKind::ConnectionRefused;
@@ -269,11 +278,23 @@ impl EventLoop {
         self.node.stats.bytes_written += flushed.bytes as u64;
         if flushed.again {
             self.ready.insert(token);
+            self.dirty.insert(token);
         }
         if flushed.too_slow {
             self.node.stats.closed_not_reading += 1;
         }
-        if flushed.close {
+        if flushed.after_last_word {
+            self.close_after_last_word(token, now);
+        } else if flushed.close {
+            self.close(token, now);
+        }
+    }
+
+    /// Closes a connection as soon as its client has had the time to hear what was said last.
+    fn close_after_last_word(&mut self, token: usize, now: Now) {
+        if self.table.linger(token, now.mono) {
+            self.ready.insert(token);
+        } else {
             self.close(token, now);
         }
     }
@@ -290,14 +311,18 @@ impl EventLoop {
     /// Closes who has been silent for too long, in a command or between two; reads the gauges.
     fn sweep(&mut self, now: Now) {
         self.sweep_at = now.mono.plus(SWEEP_EVERY_MS);
-        for (token, why) in self.table.overdue(&self.config.limits, now.mono) {
-            if why.is_silence() {
-                self.node.stats.closed_idle += 1;
-            } else {
-                self.node.stats.closed_not_reading += 1;
+        for (token, why) in self.table.overdue(&self.config.limits, self.config.network.silence_ms, now.mono) {
+            match why {
+                Overdue::Lingering => {}
+                Overdue::NotReading => self.node.stats.closed_not_reading += 1,
+                Overdue::Idle | Overdue::Unfinished | Overdue::TooMany => self.node.stats.closed_idle += 1,
             }
-            self.table.say_why(token, why);
-            self.close(token, now);
+            if let Some(word) = why.word() {
+                self.table.say_last(token, word);
+                self.close_after_last_word(token, now);
+            } else {
+                self.close(token, now);
+            }
         }
         let gauges = &mut self.node.gauges;
         gauges.curr_connections = self.table.clients() as u64;
@@ -315,7 +340,8 @@ impl EventLoop {
         }
         self.announced = true;
         let (me, nodes) = (self.node.me(), membership.count_up());
-        println!("ready {} as node {}: {nodes} nodes, 0 mirrors", me.name, me.node_id);
+        // Whoever started the node may have stopped listening to it.
+        let _ = writeln!(io::stdout(), "ready {} as node {}: {nodes} nodes, 0 mirrors", me.name, me.node_id);
     }
 
     fn count_turn(&mut self, began: Instant) {

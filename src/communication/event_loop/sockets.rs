@@ -4,8 +4,8 @@
 //! connections while parsers, outputs and the node change. A connection also has a name that is never used twice, so that what comes
 //! back late for a former connection fits nothing.
 
-use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Poll, Token};
@@ -27,6 +27,16 @@ use crate::topology::peers::LinkId;
 const SPARE_CONNECTIONS: usize = 128;
 /// How long such a connection has for that.
 const SPARE_MS: u64 = 1_000;
+/// Links that do not count as clients. Whoever only begins like a peer takes no more than these beyond the limit.
+const UNCOUNTED_LINKS: usize = 128;
+/// A link that brings nothing for so many times the time of silence is dead, whoever dialled it: a living peer pings.
+const SILENCES_OF_A_LINK: u64 = 10;
+/// How long a client that was told the last word may take to hear it, and how much of what it still sends is thrown away meanwhile.
+const LINGER_MS: u64 = 2_000;
+const LINGER_BYTES: usize = 64 << 20;
+/// Bytes thrown away in one reading, and readings in one turn.
+const DISCARD_BYTES: usize = 16 << 10;
+const DISCARDS_A_TURN: usize = 16;
 /// Most bytes sent to one connection in one turn.
 const WRITE_A_TURN: usize = 4 << 20;
 /// Input that counts as progress within one long command.
@@ -43,13 +53,19 @@ pub(super) struct Socket {
     /// Never used twice: the serial number above, the token below.
     pub(super) name: u64,
     pub(super) kind: Kind,
+    /// This node has dialled it: what comes on it was asked for.
+    pub(super) dialled: bool,
     /// There may be something to read.
     pub(super) readable: bool,
+    /// Poll has said that the other side will send nothing more: no event will come again, so it is read to its end.
+    pub(super) ending: bool,
     /// The other side will send nothing more.
     pub(super) ended: bool,
+    /// It was passed over, since its client does not read or is owed too much: the flush that makes room calls it again.
+    pub(super) paused: bool,
     /// The socket took less than was offered; an event tells when it takes more.
     blocked: bool,
-    /// Close once everything is sent; the node knows.
+    /// Close once everything is sent.
     hung_up: bool,
     pub(super) last_read: Mono,
     last_progress: Mono,
@@ -66,6 +82,9 @@ pub(super) enum Kind {
     Link,
     /// This member, once it is reached.
     Dialling(MemberId),
+    /// A client that was told the last word. To close now, with bytes of its own unread, would make the kernel reset the connection, and
+    /// the reset overtakes the word. So nothing more is said, and at most `left` bytes are thrown away until it closes too.
+    Lingering { left: usize },
 }
 
 /// Why a connection is closed without being asked.
@@ -75,6 +94,7 @@ pub(super) enum Overdue {
     Unfinished,
     NotReading,
     TooMany,
+    Lingering,
 }
 
 /// What came of a flush.
@@ -84,6 +104,8 @@ pub(super) struct Flushed {
     /// There is something to do for it in the next turn.
     pub(super) again: bool,
     pub(super) close: bool,
+    /// It closes after a last word that its client should be able to hear.
+    pub(super) after_last_word: bool,
     pub(super) too_slow: bool,
 }
 
@@ -123,8 +145,13 @@ pub(super) struct Sink<'a> {
 }
 
 impl Overdue {
-    pub(super) fn is_silence(self) -> bool {
-        self != Overdue::NotReading
+    /// What a client hears of it.
+    pub(super) fn word(self) -> Option<&'static [u8]> {
+        match self {
+            Overdue::Unfinished => Some(UNFINISHED),
+            Overdue::TooMany => Some(TOO_MANY),
+            Overdue::Idle | Overdue::NotReading | Overdue::Lingering => None,
+        }
     }
 }
 
@@ -175,8 +202,11 @@ impl Table {
             stream,
             name,
             kind,
+            dialled: dialling.is_some(),
             readable,
+            ending: false,
             ended: false,
+            paused: false,
             blocked: false,
             hung_up: false,
             last_read: now,
@@ -212,7 +242,12 @@ impl Table {
         self.links += 1;
     }
 
-    /// Closes a connection. Its name, if it was a link that the node still counts on.
+    /// The connection that still dials this member, if there is one.
+    pub(super) fn dialling(&self, member: MemberId) -> Option<usize> {
+        self.sockets.iter().find(|(_, socket)| socket.kind == Kind::Dialling(member)).map(|(token, _)| token)
+    }
+
+    /// Closes a connection. Its name, if it was a link: the node hears of it, even if it has hung up itself.
     pub(super) fn close(&mut self, token: usize) -> Option<LinkId> {
         let socket = self.sockets.try_remove(token)?;
         let was_link = socket.kind == Kind::Link;
@@ -220,12 +255,12 @@ impl Table {
         self.buffers[token] = Buffer::default();
         self.speakers[token] = Speaker::default();
         self.outputs[token] = Output::default();
-        (was_link && !socket.hung_up).then_some(LinkId(socket.name))
+        was_link.then_some(LinkId(socket.name))
     }
 
-    /// Connections that are not links.
+    /// Connections that are not links, or are more links than any pool needs.
     pub(super) fn clients(&self) -> usize {
-        self.sockets.len() - self.links
+        self.sockets.len() - self.links.min(UNCOUNTED_LINKS)
     }
 
     /// The token of a connection's name, if it is still that connection's.
@@ -236,7 +271,7 @@ impl Table {
 
     /// Has any connection something to send?
     pub(super) fn is_sending(&self) -> bool {
-        self.sockets.iter().any(|(token, socket)| socket.kind == Kind::Client && self.outputs[token].unsent() > 0)
+        self.sockets.iter().any(|(token, socket)| matches!(socket.kind, Kind::Client | Kind::Link) && self.outputs[token].unsent() > 0)
     }
 
     /// Bytes that buffers and outputs occupy.
@@ -268,30 +303,37 @@ impl Table {
     /// Sends what may leave of a connection's output.
     pub(super) fn flush(&mut self, token: usize, limits: &Limits, now: Mono) -> Flushed {
         let Some(socket) = self.sockets.get_mut(token) else { return Flushed::default() };
-        if matches!(socket.kind, Kind::Dialling(_)) {
+        if matches!(socket.kind, Kind::Dialling(_) | Kind::Lingering { .. }) {
             return Flushed { close: socket.hung_up, ..Flushed::default() };
         }
         let output = &mut self.outputs[token];
-        let was_full = output.unsent() >= HIGH_WATER;
         let mut flushed = send(socket, output, now);
         let (unsent, held) = (output.unsent(), self.speakers[token].is_holding());
         let all_sent = output.sendable().is_empty() && unsent == 0;
         let finished = output.is_closing() || (socket.ended && !output.owes() && self.speakers[token].is_finished());
         flushed.too_slow = unsent > limits.max_output.max(2 * limits.max_value);
         flushed.close |= flushed.too_slow || (socket.hung_up && (all_sent || socket.blocked)) || (finished && all_sent && !held);
-        flushed.again |= unsent < HIGH_WATER && (was_full || held);
+        flushed.after_last_word = flushed.close && all_sent && output.is_closing() && !socket.ended;
+        flushed.again |= socket.paused && has_room(output, limits);
+        socket.paused &= !flushed.again;
         output.rest(&mut self.write_pool);
         flushed
     }
 
-    /// Who has been silent for too long, and in what.
-    pub(super) fn overdue(&self, limits: &Limits, now: Mono) -> Vec<(usize, Overdue)> {
+    /// Who has been silent for too long, and in what. Peers are held for down after `silence_ms`.
+    pub(super) fn overdue(&self, limits: &Limits, silence_ms: u64, now: Mono) -> Vec<(usize, Overdue)> {
         let stall_ms = limits.stall_timeout_s.saturating_mul(1_000);
         let idle_ms = limits.idle_timeout_s.saturating_mul(1_000);
         let late = |since: Mono, ms: u64| ms > 0 && now.since(since) >= ms;
         let judge = |token: usize, socket: &Socket| match socket.kind {
             Kind::New { spare: true } if late(socket.last_read, SPARE_MS) => Some(Overdue::TooMany),
-            Kind::Link | Kind::Dialling(_) => None,
+            Kind::Dialling(_) => None,
+            Kind::Lingering { .. } => late(socket.last_read, LINGER_MS).then_some(Overdue::Lingering),
+            Kind::Link => {
+                let unfinished = self.speakers[token].begun().is_some_and(|since| late(since, stall_ms));
+                let silent = late(socket.last_read, silence_ms.saturating_mul(SILENCES_OF_A_LINK));
+                (unfinished || silent).then_some(Overdue::Idle)
+            }
             Kind::New { .. } | Kind::Client => {
                 let begun = self.speakers[token].begun();
                 let unsent = self.outputs[token].unsent() > 0 && socket.blocked;
@@ -307,16 +349,40 @@ impl Table {
         self.sockets.iter().filter_map(|(token, socket)| judge(token, socket).map(|why| (token, why))).collect()
     }
 
-    /// A last word to a connection that is about to be closed, if there is one and the socket takes it.
-    pub(super) fn say_why(&mut self, token: usize, why: Overdue) {
-        let word: &[u8] = match why {
-            Overdue::Unfinished => UNFINISHED,
-            Overdue::TooMany => TOO_MANY,
-            Overdue::Idle | Overdue::NotReading => return,
-        };
+    /// A last word, if the socket takes it, to a client that is about to be closed.
+    pub(super) fn say_last(&mut self, token: usize, word: &[u8]) {
         if let Some(socket) = self.sockets.get_mut(token) {
             let _ = socket.stream.write(word);
         }
+    }
+
+    /// Lets a client hear the last word. False if there is nothing to wait for: it is to be closed at once.
+    pub(super) fn linger(&mut self, token: usize, now: Mono) -> bool {
+        let Some(socket) = self.sockets.get_mut(token) else { return false };
+        if socket.ended || socket.kind == Kind::Link || socket.stream.shutdown(Shutdown::Write).is_err() {
+            return false;
+        }
+        socket.kind = Kind::Lingering { left: LINGER_BYTES };
+        socket.last_read = now;
+        self.buffers[token] = Buffer::default();
+        self.speakers[token] = Speaker::default();
+        true
+    }
+
+    /// Throws away what a lingering client still sends. `None` if it is to be closed, else whether there may be more.
+    pub(super) fn discard(&mut self, token: usize) -> Option<bool> {
+        let socket = self.sockets.get_mut(token)?;
+        let Kind::Lingering { left } = &mut socket.kind else { return None };
+        let mut scratch = [0; DISCARD_BYTES];
+        for _ in 0..DISCARDS_A_TURN {
+            match socket.stream.read(&mut scratch) {
+                Ok(count) if count > 0 && count < *left => *left -= count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return None,
+            }
+        }
+        Some(true)
     }
 }
 
@@ -359,6 +425,11 @@ impl Sink<'_> {
         let token = token_in(name);
         self.table.1.get(token).is_some_and(|socket| socket.name == name).then_some(token)
     }
+}
+
+/// May a client ask for more?
+pub(super) fn has_room(output: &Output, limits: &Limits) -> bool {
+    output.unsent() < HIGH_WATER && output.owed() < limits.max_pipelined
 }
 
 /// Tells a client that there are too many, without taking it in.

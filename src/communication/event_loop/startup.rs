@@ -74,7 +74,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
         ready: TokenSet::default(),
         dirty: TokenSet::default(),
         orders: Vec::new(),
-        accept_at: Mono::default(),
+        accept_at: Mono::NEVER,
         sweep_at: Mono::default(),
         announced: false,
         farewell: None,
@@ -149,6 +149,9 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
             .and_then(|mut addresses| addresses.next())
             .ok_or_else(|| format!("{} has no address", config.local.node_address))?,
     };
+    if announced.ip().is_unspecified() && !config.network.peers.is_empty() {
+        warn!("{announced} is nothing that other hosts can dial: set local.name to the IP:PORT under which they reach this node");
+    }
     let me = Card { name, node_id: config.local.node_id.clone(), address: announced, weight: config.local.weight, incarnation };
     Ok(Settings {
         pool: config.network.pool.clone(),

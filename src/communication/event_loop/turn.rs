@@ -14,7 +14,7 @@ use log::warn;
 use mio::event::Event;
 
 use super::EventLoop;
-use super::sockets::{Kind, PROGRESS_BYTES, Sink};
+use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, has_room};
 use crate::communication::buffer::{Buffer, Filled};
 use crate::communication::connection::HIGH_WATER;
 use crate::communication::peer::{self, Frame};
@@ -55,7 +55,8 @@ enum Work<'a> {
     Request(Request<'a>, Form),
     Answer(Cow<'static, [u8]>, Group),
     LastWord(Cow<'static, [u8]>),
-    Message(Message<'a>),
+    /// What a peer says, and where in the input it begins.
+    Message(Message<'a>, usize),
 }
 
 /// A piece of work, whose it is, and its key's two numbers if it has a key.
@@ -81,6 +82,12 @@ impl Speaker {
         self.held.is_empty() && (self.hungry || self.ended)
     }
 
+    /// What begins here is parsed again in another turn, with everything behind it: the peer does not read its answers.
+    fn put_back(&mut self, begins: usize) {
+        self.taken = self.taken.min(begins);
+        self.hungry = false;
+    }
+
     /// Notes whether a command is begun; what grows steadily is not stalled.
     fn note_begun(&mut self, in_command: bool, pending: usize, now: Mono) {
         self.begun = match self.begun {
@@ -97,15 +104,15 @@ impl Work<'_> {
             Work::Request(request, form) => Work::Request(request.to_owned(), *form),
             Work::Answer(bytes, group) => Work::Answer(bytes.clone(), *group),
             Work::LastWord(bytes) => Work::LastWord(bytes.clone()),
-            Work::Message(_) => Work::LastWord(Cow::Borrowed(b"")),
+            Work::Message(..) => Work::LastWord(Cow::Borrowed(b"")),
         }
     }
 
     /// The two numbers of the key it is about.
     fn hash(&self, node: &Node) -> KeyHash {
         match self {
-            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }) => node.hash(&command.key),
-            Work::Request(Request::Admin(_), _) | Work::Answer(..) | Work::LastWord(_) | Work::Message(_) => KeyHash::default(),
+            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }, _) => node.hash(&command.key),
+            Work::Request(Request::Admin(_), _) | Work::Answer(..) | Work::LastWord(_) | Work::Message(..) => KeyHash::default(),
         }
     }
 }
@@ -119,6 +126,7 @@ impl EventLoop {
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             socket.readable = true;
+            socket.ending |= event.is_read_closed();
             self.ready.insert(token);
         }
         if event.is_writable() {
@@ -170,11 +178,19 @@ impl EventLoop {
     /// Reads a connection once, if it may be read. False if there is nothing to parse.
     fn fill(&mut self, token: usize, now: Now) -> bool {
         let Some(socket) = self.table.sockets.get_mut(token) else { return false };
+        if let Kind::Lingering { .. } = socket.kind {
+            self.discard(token, now);
+            return false;
+        }
         let speaker = &mut self.table.speakers[token];
         let output = &self.table.outputs[token];
         let is_link = socket.kind == Kind::Link;
-        let may_take = is_link || (output.unsent() < HIGH_WATER && output.owed() < self.config.limits.max_pipelined);
-        if matches!(socket.kind, Kind::Dialling(_)) || !may_take || self.farewell.is_some() && !is_link {
+        if matches!(socket.kind, Kind::Dialling(_)) || self.farewell.is_some() && !is_link {
+            return false;
+        }
+        // Answers are always taken, or two nodes would wait for each other.
+        if !socket.dialled && !has_room(output, &self.config.limits) {
+            socket.paused = true;
             return false;
         }
         let wants_more = speaker.hungry || self.table.buffers[token].pending().is_empty();
@@ -186,8 +202,8 @@ impl EventLoop {
                         Filled::More(count) => (count, true, false),
                         Filled::Ended(count) => (count, false, true),
                     };
-                    socket.readable = more;
                     socket.ended |= ended;
+                    socket.readable = more || (socket.ending && !socket.ended);
                     socket.last_read = now.mono;
                     self.node.stats.bytes_read += count as u64;
                 }
@@ -197,11 +213,20 @@ impl EventLoop {
                 }
             }
         }
-        self.recognise(token)
+        self.recognise(token, now.mono)
+    }
+
+    /// Reads a client that was told the last word, to no purpose but that it hears it.
+    fn discard(&mut self, token: usize, now: Now) {
+        match self.table.discard(token) {
+            None => self.close(token, now),
+            Some(true) => self.ready.insert(token),
+            Some(false) => {}
+        }
     }
 
     /// Tells by the first bytes who is at the other end. False as long as that cannot be told.
-    fn recognise(&mut self, token: usize) -> bool {
+    fn recognise(&mut self, token: usize, now: Mono) -> bool {
         let socket = &mut self.table.sockets[token];
         let Kind::New { spare } = socket.kind else { return true };
         let sniffed = protocol::sniff(self.table.buffers[token].pending());
@@ -213,6 +238,11 @@ impl EventLoop {
             }
             Sniffed::NotYet => {
                 speaker.hungry = true;
+                speaker.note_begun(!self.table.buffers[token].pending().is_empty(), 0, now);
+                self.table.buffers[token].release(&mut self.table.read_pool);
+                if socket.readable {
+                    self.ready.insert(token);
+                }
                 if socket.ended {
                     speaker.ended = true;
                     self.dirty.insert(token);
@@ -243,7 +273,7 @@ impl EventLoop {
         for token in serving.iter().copied() {
             let (speaker, buffer) = (&mut table.speakers[token], &table.buffers[token]);
             if table.sockets[token].kind == Kind::Link {
-                if !collect_messages(token, speaker, buffer, &self.config.limits, &mut batch) {
+                if !collect_messages(token, speaker, buffer, &self.config.limits, now.mono, &mut batch) {
                     broken.push(token);
                 }
             } else {
@@ -271,8 +301,8 @@ impl EventLoop {
         let buffer = &mut self.table.buffers[token];
         buffer.consume(std::mem::take(&mut speaker.taken));
         buffer.release(&mut self.table.read_pool);
-        let may_go_on = !speaker.ended && speaker.held.is_empty() && self.table.outputs[token].unsent() < HIGH_WATER;
-        if may_go_on && (!speaker.hungry || socket.readable) {
+        let may_have_more = !speaker.ended && (!speaker.hungry || socket.readable);
+        if may_have_more || speaker.is_holding() {
             self.node.stats.conn_yields += 1;
             self.ready.insert(token);
         }
@@ -285,11 +315,13 @@ impl EventLoop {
 /// Parses what a client has sent, up to the turn's share.
 fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, limits: &Limits, now: Mono, batch: &mut Vec<Item<'a>>) {
     let mut add = |work| batch.push(Item { token, hash: KeyHash::default(), work });
-    for work in std::mem::take(&mut speaker.held) {
+    let held = std::mem::take(&mut speaker.held);
+    let share = PIECES_A_TURN.saturating_sub(held.len());
+    for work in held {
         add(work);
     }
     speaker.hungry = false;
-    for _ in 0..PIECES_A_TURN {
+    for _ in 0..share {
         if speaker.ended {
             return;
         }
@@ -319,17 +351,26 @@ fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, l
 }
 
 /// Reads what a peer has said, up to the turn's share. False if it made no sense.
-fn collect_messages<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, limits: &Limits, batch: &mut Vec<Item<'a>>) -> bool {
+fn collect_messages<'a>(
+    token: usize,
+    speaker: &mut Speaker,
+    buffer: &'a Buffer,
+    limits: &Limits,
+    now: Mono,
+    batch: &mut Vec<Item<'a>>,
+) -> bool {
     speaker.hungry = false;
     for _ in 0..MESSAGES_A_TURN {
-        match peer::next_frame(&buffer.pending()[speaker.taken..], peer::max_frame(limits.max_value)) {
+        let input = &buffer.pending()[speaker.taken..];
+        match peer::next_frame(input, peer::max_frame(limits.max_value)) {
             Frame::Incomplete => {
                 speaker.hungry = true;
+                speaker.note_begun(!input.is_empty(), input.len(), now);
                 return true;
             }
             Frame::Whole { consumed, message } => {
+                batch.push(Item { token, hash: KeyHash::default(), work: Work::Message(message, speaker.taken) });
                 speaker.taken += consumed;
-                batch.push(Item { token, hash: KeyHash::default(), work: Work::Message(message) });
             }
             Frame::Invalid(why) => {
                 warn!("closed a link: {why}");
@@ -337,14 +378,18 @@ fn collect_messages<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer,
             }
         }
     }
+    speaker.begun = None;
     true
 }
 
 /// Carries out one piece of work, or holds it back if its client does not read.
 fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut Sink<'_>, now: Now) {
     let Item { token, hash, work } = item;
-    let connection = sink.table.1[token].name;
-    if let Work::Message(message) = work {
+    let Socket { name: connection, dialled, .. } = sink.table.1[token];
+    if let Work::Message(message, begins) = work {
+        if !dialled && sink.table.0[token].unsent() >= HIGH_WATER {
+            return speakers[token].put_back(begins);
+        }
         let link = LinkId(connection);
         return match message {
             Message::Request { id, command } => node.on_peer_command(now, link, id, hash, &command, sink),
@@ -363,6 +408,6 @@ fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut
         }
         Work::Answer(bytes, group) => sink.table.0[token].say(&bytes, group),
         Work::LastWord(bytes) => sink.table.0[token].say_last(&bytes),
-        Work::Message(_) => {}
+        Work::Message(..) => {}
     }
 }
