@@ -15,7 +15,9 @@ pub const CHUNK: usize = 16 << 10;
 /// Most bytes read from one connection in one turn, so that a fast one cannot starve the others.
 pub const READ_A_TURN: usize = 256 << 10;
 /// Most empty buffers kept for the next reader.
-const POOLED: usize = 1_024;
+const POOLED: usize = 256;
+/// Buffers that are kept in quiet times too.
+const KEPT: usize = 16;
 
 /// Empty buffers, to be used again.
 #[derive(Debug, Default)]
@@ -53,6 +55,11 @@ impl Pool {
         if bytes.len() == CHUNK && self.free.len() < POOLED {
             self.free.push(bytes);
         }
+    }
+
+    /// Lets go of half of what is kept: called at a steady pace, it gives a burst's memory back.
+    pub fn shrink(&mut self) {
+        self.free.truncate((self.free.len() / 2).max(KEPT));
     }
 
     /// Bytes the pool holds.

@@ -23,6 +23,8 @@ use crate::node::reply::Reply;
 pub const HIGH_WATER: usize = 1 << 20;
 /// The capacity up to which an output buffer is kept for the next reply.
 const KEPT_CAPACITY: usize = 64 << 10;
+/// Most empty output buffers kept for the next reply.
+const POOLED: usize = 256;
 
 /// The bytes on their way to a client or a peer, and the replies that are still owed before more may be added.
 #[derive(Debug, Default)]
@@ -199,7 +201,7 @@ impl Output {
     pub fn rest(&mut self, pool: &mut Vec<Vec<u8>>) {
         if self.bytes.is_empty() && self.bytes.capacity() > 0 {
             let bytes = std::mem::take(&mut self.bytes);
-            if bytes.capacity() <= KEPT_CAPACITY {
+            if bytes.capacity() <= KEPT_CAPACITY && pool.len() < POOLED {
                 pool.push(bytes);
             }
         }

@@ -304,8 +304,6 @@ impl EventLoop {
         if let Some(link) = self.table.close(token) {
             self.with_node(|node, sink| node.on_closed(now, link, sink));
         }
-        self.ready.remove(token);
-        self.dirty.remove(token);
     }
 
     /// Closes who has been silent for too long, in a command or between two; reads the gauges.
@@ -324,6 +322,7 @@ impl EventLoop {
                 self.close(token, now);
             }
         }
+        self.table.shrink_pools();
         let gauges = &mut self.node.gauges;
         gauges.curr_connections = self.table.clients() as u64;
         gauges.buffer_bytes = self.table.buffer_bytes() as u64;

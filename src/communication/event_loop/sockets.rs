@@ -24,7 +24,7 @@ use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
 
 /// Connections over the limit that are let in for a moment, to show whether they are peers.
-const SPARE_CONNECTIONS: usize = 128;
+pub(super) const SPARE_CONNECTIONS: usize = 128;
 /// How long such a connection has for that.
 const SPARE_MS: u64 = 1_000;
 /// Links that do not count as clients. Whoever only begins like a peer takes no more than these beyond the limit.
@@ -120,9 +120,11 @@ pub(super) struct Table {
     pub(super) write_pool: Vec<Vec<u8>>,
     serial: u32,
     links: usize,
+    /// How many may come over the limit.
+    spare_connections: usize,
 }
 
-/// Tokens, each once, in the order of their coming.
+/// Tokens, each once, in the order of their coming. One whose connection has closed meanwhile is passed over by whoever takes it.
 #[derive(Debug, Default)]
 pub(super) struct TokenSet {
     tokens: Vec<usize>,
@@ -165,15 +167,6 @@ impl TokenSet {
         }
     }
 
-    /// Forgets a token. It may still come out of [`TokenSet::take`], where a token without a connection is passed over.
-    pub(super) fn remove(&mut self, token: usize) {
-        if let Some(mark) = self.marks.get_mut(token)
-            && std::mem::replace(mark, false)
-        {
-            self.tokens.retain(|present| *present != token);
-        }
-    }
-
     pub(super) fn take(&mut self) -> Vec<usize> {
         for token in &self.tokens {
             self.marks[*token] = false;
@@ -187,6 +180,11 @@ impl TokenSet {
 }
 
 impl Table {
+    /// No connections yet; so many may come over the limit.
+    pub(super) fn with_spare(spare_connections: usize) -> Table {
+        Table { spare_connections, ..Table::default() }
+    }
+
     /// Takes a connection in: one that was accepted, or one that dials a member.
     pub(super) fn open(&mut self, mut stream: TcpStream, dialling: Option<MemberId>, poll: &Poll, now: Mono) -> io::Result<usize> {
         let entry = self.sockets.vacant_entry();
@@ -222,7 +220,7 @@ impl Table {
 
     /// Is there no room, not even for a peer?
     pub(super) fn is_crowded(&self, limits: &Limits) -> bool {
-        self.clients() >= limits.max_connections + SPARE_CONNECTIONS
+        self.clients() >= limits.max_connections + self.spare_connections
     }
 
     /// Marks a new connection that has come over the limit.
@@ -272,6 +270,12 @@ impl Table {
     /// Has any connection something to send?
     pub(super) fn is_sending(&self) -> bool {
         self.sockets.iter().any(|(token, socket)| matches!(socket.kind, Kind::Client | Kind::Link) && self.outputs[token].unsent() > 0)
+    }
+
+    /// Gives back, step by step, what a burst has left in the pools.
+    pub(super) fn shrink_pools(&mut self) {
+        self.read_pool.shrink();
+        self.write_pool.truncate(self.write_pool.len() / 2);
     }
 
     /// Bytes that buffers and outputs occupy.

@@ -14,7 +14,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll};
 
 use super::durability::Durability;
-use super::sockets::{Table, TokenSet};
+use super::sockets::{SPARE_CONNECTIONS, Table, TokenSet};
 use super::{Clock, EventLoop, LISTENER, waker, watch_signals};
 use crate::caching::cache::Bounds;
 use crate::caching::journal::{Journal, SegmentName};
@@ -41,7 +41,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     let clock = Clock { origin: Instant::now() };
     let now = clock.read();
     warn_if_open(&config);
-    bound_connections(&mut config);
+    let spare_connections = bound_connections(&mut config);
     let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
     let early = if config.local.node_port == 0 { Some(listen(&mut config)?) } else { None };
 
@@ -68,7 +68,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
         signals,
         _signal_senders: signal_senders,
         node,
-        table: Table::default(),
+        table: Table::with_spare(spare_connections),
         durability,
         replay: None,
         ready: TokenSet::default(),
@@ -99,14 +99,18 @@ fn warn_if_open(config: &Config) {
     }
 }
 
-/// As many connections as there are descriptors for, and no more.
-fn bound_connections(config: &mut Config) {
-    let Ok(descriptors) = rlimit::increase_nofile_limit(config.limits.max_connections as u64 + KEPT_DESCRIPTORS) else { return };
+/// As many connections as there are descriptors for, and no more. Returns how many may come beyond them: where descriptors are scarce, so
+/// few that peers and the journal still find some.
+fn bound_connections(config: &mut Config) -> usize {
+    let Ok(descriptors) = rlimit::increase_nofile_limit(config.limits.max_connections as u64 + KEPT_DESCRIPTORS) else {
+        return SPARE_CONNECTIONS;
+    };
     let affordable = descriptors.saturating_sub(KEPT_DESCRIPTORS).max(descriptors / 4) as usize;
     if affordable < config.limits.max_connections {
         warn!("limits.max_connections is lowered to {affordable}: the process may open {descriptors} files");
         config.limits.max_connections = affordable;
     }
+    SPARE_CONNECTIONS.min(descriptors as usize / 4)
 }
 
 /// Opens the port; a port of 0 becomes the one that was free.

@@ -93,7 +93,7 @@ fn phases(options: &Options) -> Vec<(&'static str, Schedule)> {
 
 /// A line for people, on standard error.
 fn tell(line: &str) {
-    complain("bench", line);
+    complain("spydercache bench", line);
 }
 
 #[cfg(test)]
