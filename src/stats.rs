@@ -18,11 +18,11 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Reads of a key, by clients of this node or by peers on behalf of theirs, carried out here.
+    /// Reads of a key that clients of this node asked for.
     cmd_get,
-    /// Writes of a value carried out here, whether or not their condition held.
+    /// Writes of a value that clients of this node asked for, whether or not their condition held.
     cmd_set,
-    /// Changes of an expiry carried out here.
+    /// Changes of an expiry that clients of this node asked for.
     cmd_touch,
     /// Calls for forgetting everything.
     cmd_flush,

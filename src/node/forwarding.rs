@@ -12,7 +12,7 @@ use super::command::Command;
 use super::message::{Message, Outcome, RequestId};
 use super::reply::{Failure, Reply};
 use super::requests::{Forwarded, Parked, Waiting};
-use super::{Node, Origin, Outputs, answer};
+use super::{Node, Origin, Outputs, answer, tally};
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
@@ -96,7 +96,9 @@ impl Node {
         match self.requests.get_mut(id).map(|parked| &mut parked.waiting) {
             Some(Waiting::Owner(forwarded)) if forwarded.owner == member => {
                 let Some(Parked { origin, waiting: Waiting::Owner(forwarded), .. }) = self.requests.take(id) else { return };
-                answer(out, origin, &forwarded.command.key, &outcome.reply());
+                let (command, reply) = (&forwarded.command, outcome.reply());
+                tally::count(&mut self.stats, &command.action, &reply);
+                answer(out, origin, &command.key, &reply);
             }
             Some(Waiting::Flush { outstanding, .. }) => {
                 outstanding.retain(|waited_for| *waited_for != member);

@@ -6,11 +6,14 @@
 
 use super::command::{Action, Command, Expiry, Store, StoreMode};
 use super::reply::{Failure, Reply, Value};
-use super::{Node, Origin, Outputs, answer};
+use super::{Node, Origin, Outputs, answer, tally};
+use crate::caching::cache::Cache;
 use crate::caching::entry::Entry;
+use crate::caching::journal::Journal;
 use crate::caching::record::Record;
 use crate::caching::{Version, entry};
 use crate::hash::KeyHash;
+use crate::stats::Stats;
 use crate::time::{Mono, Now};
 
 /// The most digits of a decimal number below 2^64.
@@ -20,6 +23,7 @@ const MAX_DIGITS: usize = 20;
 struct Task<'a> {
     now: Now,
     origin: Origin,
+    command: &'a Command<'a>,
     key: &'a [u8],
     hash: KeyHash,
 }
@@ -33,71 +37,41 @@ enum Verdict {
 impl Node {
     /// Carries out a command on this node's cache.
     pub(super) fn execute(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
-        let task = Task { now, origin, key: &command.key, hash };
+        let task = Task { now, origin, command, key: &command.key, hash };
         match &command.action {
             Action::Get => self.get(&task, out),
             Action::GetAndTouch(expiry) => self.get_and_touch(&task, *expiry, out),
             Action::Store(store) => self.store(&task, store, out),
             Action::Delete { want_old } => self.delete(&task, *want_old, out),
-            Action::Increment(delta) => self.add_to_number(&task, |number| number.wrapping_add(*delta), true, out),
-            Action::Decrement(delta) => self.add_to_number(&task, |number| number.saturating_sub(*delta), false, out),
+            Action::Increment(delta) => self.add_to_number(&task, |number| number.wrapping_add(*delta), out),
+            Action::Decrement(delta) => self.add_to_number(&task, |number| number.saturating_sub(*delta), out),
             Action::Touch(expiry) => self.touch(&task, *expiry, out),
         }
     }
 
     fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
-        self.stats.cmd_get += 1;
-        match self.cache.get(task.key, task.hash, task.now.mono) {
-            Some(entry) => {
-                self.stats.get_hits += 1;
-                answer(out, task.origin, task.key, &Reply::Value(value_of(entry, task.now.mono)));
-            }
-            None => {
-                self.stats.get_misses += 1;
-                answer(out, task.origin, task.key, &Reply::Miss);
-            }
-        }
+        let entry = self.cache.get(task.key, task.hash, task.now.mono);
+        let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
+        conclude(&mut self.stats, task, &reply, out);
     }
 
     fn get_and_touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
-        self.stats.cmd_get += 1;
-        if let Some(entry) = self.renew(task, expiry) {
-            let reply = Reply::Value(value_of(entry, task.now.mono));
-            answer(out, task.origin, task.key, &reply);
-            self.stats.get_hits += 1;
-        } else {
-            self.stats.get_misses += 1;
-            answer(out, task.origin, task.key, &Reply::Miss);
-        }
+        let entry = renew(&mut self.cache, self.journal.as_mut(), task, expiry);
+        let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
+        conclude(&mut self.stats, task, &reply, out);
         self.make_room();
     }
 
     fn touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
-        let reply = if self.renew(task, expiry).is_some() { Reply::Touched } else { Reply::Miss };
-        answer(out, task.origin, task.key, &reply);
+        let entry = renew(&mut self.cache, self.journal.as_mut(), task, expiry);
+        let reply = if entry.is_some() { Reply::Touched } else { Reply::Miss };
+        conclude(&mut self.stats, task, &reply, out);
         self.make_room();
     }
 
-    /// Gives the key a new expiry, counts it as a touch, and journals the entry as it is now. A moment that has passed removes it later,
-    /// as any expiry does: the caller still sees the value once, as memcached's clients do.
-    fn renew(&mut self, task: &Task<'_>, expiry: Expiry) -> Option<&Entry> {
-        self.stats.cmd_touch += 1;
-        let expires = moment_of(expiry, task.now).unwrap_or(task.now.mono);
-        let Some(entry) = self.cache.set_expiry(task.key, task.hash, expires, task.now.mono) else {
-            self.stats.touch_misses += 1;
-            return None;
-        };
-        self.stats.touch_hits += 1;
-        if let Some(journal) = &mut self.journal {
-            journal.append(&record_of(entry, task.now));
-        }
-        Some(entry)
-    }
-
     fn store(&mut self, task: &Task<'_>, store: &Store<'_>, out: &mut dyn Outputs) {
-        self.stats.cmd_set += 1;
         if let Verdict::Answer(reply) = self.judge_store(task, store) {
-            return answer(out, task.origin, task.key, &reply);
+            return conclude(&mut self.stats, task, &reply, out);
         }
         let Some(expires) = moment_of(store.expiry, task.now) else { return self.store_nothing(task, store.want_old, out) };
         let version = self.next_version();
@@ -109,11 +83,11 @@ impl Node {
         };
         let old = self.write(task, entry);
         let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
-        answer(out, task.origin, task.key, &Reply::Stored { version, old });
+        conclude(&mut self.stats, task, &Reply::Stored { version, old }, out);
     }
 
     /// Looks at a write's condition and at its size.
-    fn judge_store(&mut self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
+    fn judge_store(&self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
         let present = self.cache.peek(task.key, task.hash, task.now.mono);
         let size = match (store.mode, present) {
             (StoreMode::Append | StoreMode::Prepend, Some(old)) => old.value().len() + store.value.len(),
@@ -122,19 +96,10 @@ impl Node {
         let refusal = match (store.mode, present) {
             (StoreMode::Add, Some(_)) => Some(Reply::NotStored),
             (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => Some(Reply::NotStored),
-            (StoreMode::Cas(_), None) => {
-                self.stats.cas_misses += 1;
-                Some(Reply::Miss)
-            }
-            (StoreMode::Cas(version), Some(entry)) if entry.version() != version => {
-                self.stats.cas_badval += 1;
-                Some(Reply::Exists)
-            }
-            (StoreMode::Cas(_), Some(_)) => {
-                self.stats.cas_hits += 1;
-                None
-            }
-            (StoreMode::Set | StoreMode::Add, _) | (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, Some(_)) => None,
+            (StoreMode::Cas(_), None) => Some(Reply::Miss),
+            (StoreMode::Cas(version), Some(entry)) if entry.version() != version => Some(Reply::Exists),
+            (StoreMode::Set | StoreMode::Add, _) => None,
+            (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend | StoreMode::Cas(_), Some(_)) => None,
         };
         if let Some(reply) = refusal {
             return Verdict::Answer(reply);
@@ -154,37 +119,28 @@ impl Node {
         let version = self.next_version();
         let old = self.remove(task);
         let old = old.as_ref().filter(|_| want_old).map(Entry::value);
-        answer(out, task.origin, task.key, &Reply::Stored { version, old });
+        conclude(&mut self.stats, task, &Reply::Stored { version, old }, out);
     }
 
     fn delete(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
-        match self.remove(task) {
-            Some(entry) => {
-                self.stats.delete_hits += 1;
-                answer(out, task.origin, task.key, &Reply::Deleted { old: want_old.then(|| entry.value()) });
-            }
-            None => {
-                self.stats.delete_misses += 1;
-                answer(out, task.origin, task.key, &Reply::Miss);
-            }
-        }
+        let removed = self.remove(task);
+        let reply = removed.as_ref().map_or(Reply::Miss, |entry| Reply::Deleted { old: want_old.then(|| entry.value()) });
+        conclude(&mut self.stats, task, &reply, out);
     }
 
-    fn add_to_number(&mut self, task: &Task<'_>, change: impl Fn(u64) -> u64, up: bool, out: &mut dyn Outputs) {
+    fn add_to_number(&mut self, task: &Task<'_>, change: impl Fn(u64) -> u64, out: &mut dyn Outputs) {
         let Some(present) = self.cache.peek(task.key, task.hash, task.now.mono) else {
-            *(if up { &mut self.stats.incr_misses } else { &mut self.stats.decr_misses }) += 1;
-            return answer(out, task.origin, task.key, &Reply::Miss);
+            return conclude(&mut self.stats, task, &Reply::Miss, out);
         };
         let Some(number) = number_in(present.value()) else {
-            return answer(out, task.origin, task.key, &Reply::Failed(&Failure::NotANumber));
+            return conclude(&mut self.stats, task, &Reply::Failed(&Failure::NotANumber), out);
         };
         let number = change(number);
         let (flags, expires) = (present.flags(), present.expires());
-        *(if up { &mut self.stats.incr_hits } else { &mut self.stats.decr_hits }) += 1;
         let version = self.next_version();
         let mut digits = itoa::Buffer::new();
         self.write(task, Entry::new(task.key, digits.format(number).as_bytes(), flags, expires, version));
-        answer(out, task.origin, task.key, &Reply::Number { number, version });
+        conclude(&mut self.stats, task, &Reply::Number { number, version }, out);
     }
 
     /// Puts an entry in, journals it and makes room. Returns what it replaced.
@@ -237,6 +193,25 @@ impl Node {
             journal.append(&Record::Delete { key, version });
         }
     }
+}
+
+/// Answers whoever asked; a client's request is counted with it.
+fn conclude(stats: &mut Stats, task: &Task<'_>, reply: &Reply<'_>, out: &mut dyn Outputs) {
+    if matches!(task.origin, Origin::Client(_)) {
+        tally::count(stats, &task.command.action, reply);
+    }
+    answer(out, task.origin, task.key, reply);
+}
+
+/// Gives the key a new expiry and journals the entry as it is now. A moment that has passed removes it later, as any expiry does: the
+/// caller still sees the value once, as memcached's clients do.
+fn renew<'c>(cache: &'c mut Cache, journal: Option<&mut Journal>, task: &Task<'_>, expiry: Expiry) -> Option<&'c Entry> {
+    let expires = moment_of(expiry, task.now).unwrap_or(task.now.mono);
+    let entry = cache.set_expiry(task.key, task.hash, expires, task.now.mono)?;
+    if let Some(journal) = journal {
+        journal.append(&record_of(entry, task.now));
+    }
+    Some(entry)
 }
 
 /// An entry as an answer.
