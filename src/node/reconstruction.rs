@@ -47,8 +47,12 @@ impl Reconstruction {
 impl Node {
     /// Somebody says `reconstruct`.
     pub(super) fn on_reconstruct(&mut self, origin: Origin, out: &mut dyn Outputs) {
-        if self.journal.is_none() {
+        let Some(journal) = &self.journal else {
             return self.fail(origin, b"", &Failure::Refused("this node keeps no journal".into()), out);
+        };
+        if journal.needs_restating() {
+            // A delete that the disk did not take is not in it: what was deleted would come back.
+            return self.fail(origin, b"", &Failure::Refused("the journal has missed something and is being written anew".into()), out);
         }
         self.requests.park(Parked { origin, deadline: Mono::NEVER, waiting: Waiting::Reconstruct });
         if self.reconstruction.is_none() {

@@ -86,7 +86,7 @@ impl Durability {
         if let Some(error) = node.flush_journal(now, folder).failed {
             return Err(error);
         }
-        folder.syncable()?.iter().try_for_each(std::fs::File::sync_data)
+        folder.syncable()?.iter().try_for_each(|file| file.sync_data())
     }
 
     /// A reading of the journal up to what is written by now.

@@ -100,7 +100,8 @@ impl Parser {
 
     fn next_line<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
         let line = Line::at_front_of(input, self.searched);
-        let length = line.map_or(input.len(), |line| line.text.len());
+        // A carriage return at the end of what is here may be a part of the line's end.
+        let length = line.map_or(input.strip_suffix(b"\r").unwrap_or(input).len(), |line| line.text.len());
         if length > SHORT_LINE.min(limits.max_line)
             && let Some(close) = self.too_long(length, input, limits)
         {
