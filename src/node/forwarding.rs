@@ -58,6 +58,14 @@ impl Node {
         }
     }
 
+    /// A new member, or one with another name or weight, moves keys without anybody's standing having changed.
+    pub(super) fn reroute_if_moved(&mut self, now: Now, out: &mut dyn Outputs) {
+        if self.routed_by != self.membership.changes() {
+            self.routed_by = self.membership.changes();
+            self.reroute(now, out);
+        }
+    }
+
     /// Keys have changed hands: what waits for a member that no longer owns its key goes to the one that does.
     pub(super) fn reroute(&mut self, now: Now, out: &mut dyn Outputs) {
         let moved = |parked: &Parked| match &parked.waiting {

@@ -143,6 +143,8 @@ pub struct Node {
     reconstruction: Option<Reconstruction>,
     started: Now,
     last_wake: Mono,
+    /// The membership that the waiting requests were routed by.
+    routed_by: u64,
     /// What is counted; the driver counts its own part in it.
     pub stats: Stats,
     /// What is measured by the driver.
@@ -168,6 +170,7 @@ impl Node {
             reconstruction: None,
             started: now,
             last_wake: now.mono,
+            routed_by: 0,
             stats: Stats::default(),
             gauges: Gauges::default(),
             settings,
@@ -238,6 +241,7 @@ impl Node {
     pub fn on_tick(&mut self, now: Now, out: &mut dyn Outputs) {
         self.forgive_if_late(now.mono);
         self.tick_peers(now, out);
+        self.reroute_if_moved(now, out);
         self.answer_overdue(now.mono, out);
         if now.mono >= self.flush_at {
             self.flush(now);

@@ -51,6 +51,8 @@ const EVENTS_A_TURN: usize = 1_024;
 const ACCEPTS_A_TURN: usize = 256;
 /// How long the listener pauses when there are no file descriptors left.
 const ACCEPT_PAUSE_MS: u64 = 100;
+/// How often the log says so while that lasts.
+const COMPLAIN_EVERY_MS: u64 = 10_000;
 /// How often idle and stalled connections are looked for, and the gauges are read.
 const SWEEP_EVERY_MS: u64 = 1_000;
 /// How long a node that was told to end waits for what it owes.
@@ -105,6 +107,7 @@ struct EventLoop {
     orders: Vec<Order>,
     /// When to go on accepting without being told by poll; never, mostly.
     accept_at: Mono,
+    complain_at: Mono,
     sweep_at: Mono,
     announced: bool,
     /// When to end at the latest, once the node has been told to.
@@ -176,7 +179,10 @@ impl EventLoop {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
-                    warn!("cannot accept connections for {ACCEPT_PAUSE_MS} ms: {error}");
+                    if now.mono >= self.complain_at {
+                        warn!("cannot accept connections at the moment: {error}");
+                        self.complain_at = now.mono.plus(COMPLAIN_EVERY_MS);
+                    }
                     self.accept_at = now.mono.plus(ACCEPT_PAUSE_MS);
                     self.node.stats.listen_disabled_num += 1;
                     return;

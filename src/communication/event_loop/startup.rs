@@ -75,6 +75,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
         dirty: TokenSet::default(),
         orders: Vec::new(),
         accept_at: Mono::NEVER,
+        complain_at: Mono::default(),
         sweep_at: Mono::default(),
         announced: false,
         farewell: None,
