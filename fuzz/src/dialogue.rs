@@ -1,0 +1,87 @@
+//! A client's bytes played to a dialect, whole and in parts.
+//!
+//! The promises of any dialect: it takes no more than there is; it goes on or says that it waits; what it understands does not depend on
+//! how the bytes happened to arrive; and nothing gets past it that is larger than the limits.
+
+use spydercache::communication::protocol::{Dialect, Group, Parsed, Sniffed, sniff};
+use spydercache::config::{Config, Limits};
+use spydercache::node::command::{Action, Request};
+
+/// What a dialect made of some bytes, without where one piece of silence ended and the next began.
+#[derive(Debug, PartialEq)]
+enum Piece {
+    Request(String),
+    Answer(Vec<u8>, Group),
+    Close(Vec<u8>),
+}
+
+/// Limits that are soon reached. Lines are not limited below 2,048 bytes: so many are looked at for a verb that says how long its line
+/// may be.
+#[must_use]
+pub fn narrow_limits() -> Limits {
+    Limits { max_key: 100, max_value: 200, max_line: 2_048, ..Config::default().limits }
+}
+
+/// Plays `data` to fresh parsers of a dialect: whole, byte by byte, and in parts of the length that the first byte draws.
+pub fn check(data: &[u8], dialect: impl Fn() -> Dialect) {
+    let limits = narrow_limits();
+    let whole = play(data, data.len().max(1), dialect(), &limits);
+    for part in [1, 2 + usize::from(data.first().copied().unwrap_or_default()) % 61] {
+        let parted = play(data, part, dialect(), &limits);
+        assert_eq!(parted, whole, "in parts of {part} bytes");
+    }
+}
+
+/// The first bytes tell a dialect once, and more of them do not tell another.
+pub fn check_sniffing(data: &[u8]) {
+    let mut told = Sniffed::NotYet;
+    for end in 0..=data.len().min(64) {
+        let sniffed = sniff(&data[..end]);
+        assert!(told == Sniffed::NotYet || sniffed == told, "{told:?} became {sniffed:?} after {end} bytes");
+        told = sniffed;
+    }
+    assert!(told != Sniffed::NotYet || data.len() < 64, "64 bytes tell");
+}
+
+fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let (mut at, mut arrived) = (0, 0);
+    while arrived < data.len() {
+        arrived = data.len().min(arrived + part);
+        let mut standing = 0;
+        loop {
+            let input = &data[at..arrived];
+            let consumed = match dialect.next(input, limits) {
+                Parsed::Incomplete { .. } => break,
+                Parsed::Request { consumed, request, .. } => {
+                    check_limits(&request, limits);
+                    pieces.push(Piece::Request(format!("{request:?}")));
+                    consumed
+                }
+                Parsed::Answer { consumed, bytes, group } => {
+                    pieces.push(Piece::Answer(bytes.into_owned(), group));
+                    consumed
+                }
+                Parsed::Skip { consumed } => consumed,
+                Parsed::Close { bytes } => {
+                    pieces.push(Piece::Close(bytes.into_owned()));
+                    return pieces;
+                }
+            };
+            assert!(consumed <= input.len(), "{consumed} of {} bytes consumed", input.len());
+            // An answer may come before its bytes are taken (100 Continue), but not for ever.
+            standing = if consumed == 0 { standing + 1 } else { 0 };
+            assert!(standing < 3, "it neither goes on nor waits");
+            at += consumed;
+        }
+    }
+    pieces
+}
+
+fn check_limits(request: &Request<'_>, limits: &Limits) {
+    let Request::Key(command) = request else { return };
+    assert!(!command.key.is_empty() && command.key.len() <= limits.max_key.max(250), "a key of {} bytes", command.key.len());
+    if let Action::Store(store) = &command.action {
+        assert!(store.value.len() <= limits.max_value.max(limits.max_line), "a value of {} bytes", store.value.len());
+    }
+}

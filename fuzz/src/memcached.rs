@@ -1,0 +1,34 @@
+//! memcached's text protocol and the verbs for people: the promises of any dialect, and that no key holds a blank or a control byte.
+
+use spydercache::communication::memcached;
+use spydercache::communication::protocol::{Dialect, Parsed};
+use spydercache::node::command::Request;
+
+use super::dialogue;
+
+/// Holds the parser to its promises.
+pub fn run(data: &[u8]) {
+    dialogue::check_sniffing(data);
+    dialogue::check(data, || Dialect::Memcached(memcached::Parser::default()));
+    check_keys(data);
+}
+
+fn check_keys(data: &[u8]) {
+    let limits = dialogue::narrow_limits();
+    let mut parser = memcached::Parser::default();
+    let mut input = data;
+    loop {
+        let consumed = match parser.next(input, &limits) {
+            Parsed::Incomplete { .. } | Parsed::Close { .. } => return,
+            Parsed::Answer { consumed, .. } | Parsed::Skip { consumed } => consumed,
+            Parsed::Request { consumed, request, .. } => {
+                if let Request::Key(command) = request {
+                    let key = &command.key;
+                    assert!(key.len() <= 250 && !key.iter().any(|byte| *byte <= b' ' || *byte == 0x7f), "{}", key.escape_ascii());
+                }
+                consumed
+            }
+        };
+        input = &input[consumed..];
+    }
+}
