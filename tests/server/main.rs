@@ -1,0 +1,14 @@
+//! The real program on free ports: its dialects, its pools, its faults, its scripts and its tools.
+//!
+//! [`harness`] starts and ends what is needed. Nothing here is told when to be ready by a clock: every test waits for what it needs.
+
+mod bad_input;
+mod clients;
+mod defects;
+mod faults;
+mod harness;
+mod original;
+mod pool;
+mod scripts;
+mod tools;
+mod transcripts;
