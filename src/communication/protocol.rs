@@ -142,6 +142,15 @@ pub fn sniff(input: &[u8]) -> Sniffed {
 }
 
 impl Dialect {
+    /// The last word to a client that has begun a command and not finished it.
+    #[must_use]
+    pub fn unfinished(&self) -> &'static [u8] {
+        match self {
+            Dialect::Unknown | Dialect::Memcached(_) => memcached::UNFINISHED,
+            Dialect::Http(_) => http::UNFINISHED,
+        }
+    }
+
     /// Takes the next piece off the front of `input`. Not for `Unknown`, which has nothing to say.
     pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
         match self {

@@ -321,7 +321,7 @@ impl EventLoop {
                 Overdue::NotReading => self.node.stats.closed_not_reading += 1,
                 Overdue::Idle | Overdue::Unfinished | Overdue::TooMany => self.node.stats.closed_idle += 1,
             }
-            if let Some(word) = why.word() {
+            if let Some(word) = why.word(self.table.speakers[token].dialect()) {
                 self.table.say_last(token, word);
                 self.close_after_last_word(token, now);
             } else {

@@ -15,6 +15,7 @@ use super::turn::Speaker;
 use crate::communication::buffer::{Buffer, Pool};
 use crate::communication::connection::{HIGH_WATER, Output};
 use crate::communication::peer;
+use crate::communication::protocol::Dialect;
 use crate::config::Limits;
 use crate::node::message::Message;
 use crate::node::reply::Reply;
@@ -43,8 +44,6 @@ const WRITE_A_TURN: usize = 4 << 20;
 pub(super) const PROGRESS_BYTES: usize = 64 << 10;
 /// What a client hears when there are too many.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
-/// What a client hears that has begun a command and not finished it.
-const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
 
 /// A socket with what the loop knows of it.
 #[derive(Debug)]
@@ -148,9 +147,9 @@ pub(super) struct Sink<'a> {
 
 impl Overdue {
     /// What a client hears of it.
-    pub(super) fn word(self) -> Option<&'static [u8]> {
+    pub(super) fn word(self, dialect: &Dialect) -> Option<&'static [u8]> {
         match self {
-            Overdue::Unfinished => Some(UNFINISHED),
+            Overdue::Unfinished => Some(dialect.unfinished()),
             Overdue::TooMany => Some(TOO_MANY),
             Overdue::Idle | Overdue::NotReading | Overdue::Lingering => None,
         }

@@ -72,6 +72,11 @@ impl Speaker {
         self.begun.map(|(since, _)| since)
     }
 
+    /// The dialect that is spoken.
+    pub(super) fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
     /// Are commands held back?
     pub(super) fn is_holding(&self) -> bool {
         !self.held.is_empty()

@@ -35,6 +35,9 @@ use crate::config::Limits;
 
 pub use self::compose::Form;
 
+/// The last word to a client that has begun a request and not finished it.
+pub const UNFINISHED: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nServer: spydercache\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// Longest method waited for, while a connection's dialect is not known.
 const MAX_SNIFFED_METHOD: usize = 7;
 

@@ -35,6 +35,9 @@ pub use self::compose::Form;
 pub(super) use self::compose::push_text;
 pub(super) use self::line::is_key;
 
+/// The last word to a client that has begun a command and not finished it.
+pub const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
+
 /// Longest line of a command that has no use for a longer one: memcached's own limit.
 const SHORT_LINE: usize = 2048;
 
