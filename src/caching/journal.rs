@@ -183,6 +183,11 @@ impl Journal {
         self.synced = self.synced.max(position);
     }
 
+    /// The cache could not hold all that the segments say: what it has let go must not come back from them.
+    pub fn on_outgrown(&mut self) {
+        self.needs_restating = true;
+    }
+
     /// Does the journal get everything that happens?
     #[must_use]
     pub fn is_ok(&self) -> bool {

@@ -14,6 +14,7 @@ use super::requests::{Parked, Waiting};
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::cache::{Bounds, Cache, PARTITIONS};
 use crate::caching::entry::Entry;
+use crate::caching::journal::Journal;
 use crate::caching::record::Record;
 use crate::hash::Hasher;
 use crate::time::{Mono, Now};
@@ -70,6 +71,8 @@ impl Node {
                 apply(&mut self.cache, &self.hasher, record, now);
                 while self.cache.evict().is_some() {
                     self.stats.evictions += 1;
+                    // Which of them a later record brings back is not known yet: so no deletes, the journal is written anew.
+                    self.journal.iter_mut().for_each(Journal::on_outgrown);
                 }
             }
         }
