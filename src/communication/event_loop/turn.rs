@@ -1,7 +1,8 @@
 //! The passes of a turn, from what poll says to the commands' execution.
 //!
-//! A turn's commands are collected before the first is carried out, from all ready connections: parse and hash them all, prefetch what
-//! their look-ups will need, then execute in order. Sixteen look-ups then wait for memory together and not one after the other.
+//! A turn's commands are collected before the first is carried out, from all ready connections: parse and hash them all, then, a
+//! flock at a time, prefetch what their look-ups will need and execute in order. The look-ups of a flock then wait for memory together and
+//! not one after the other.
 //!
 //! A connection gives at most so many commands a turn. If its client does not read, its commands are held back with bytes of their own, and
 //! nothing more is read from it until it does: the memory it can take is bounded, and the others do not notice.
@@ -30,6 +31,9 @@ use crate::topology::peers::LinkId;
 
 /// Most pieces taken from one client in one turn.
 const PIECES_A_TURN: usize = 128;
+/// Commands whose look-ups are prefetched together: enough for their misses to overlap, few enough that what was fetched for the last is
+/// still near when its turn comes.
+const PREFETCHED_TOGETHER: usize = 32;
 /// Most messages taken from one peer in one turn.
 const MESSAGES_A_TURN: usize = 1_024;
 
@@ -288,13 +292,15 @@ impl EventLoop {
         for item in &mut batch {
             item.hash = item.work.hash(&self.node);
         }
-        for item in &batch {
-            self.node.prefetch(item.hash);
-        }
         let mut sink =
             Sink { table: (&mut table.outputs, &table.sockets, &mut table.write_pool), dirty: &mut self.dirty, orders: &mut self.orders };
-        for item in batch {
-            execute(item, &mut self.node, &mut table.speakers, &mut sink, now);
+        let mut items = batch.into_iter();
+        while !items.as_slice().is_empty() {
+            let flock = items.len().min(PREFETCHED_TOGETHER);
+            items.as_slice()[..flock].iter().for_each(|item| self.node.prefetch(item.hash));
+            for item in items.by_ref().take(flock) {
+                execute(item, &mut self.node, &mut table.speakers, &mut sink, now);
+            }
         }
         broken
     }
