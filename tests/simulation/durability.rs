@@ -1,0 +1,114 @@
+//! The commit of a simulated turn: the event loop's, with a disk that takes its time.
+//!
+//! The rules are those of `communication::event_loop::durability`, in the same order: write the turn's records; hear of syncs that have
+//! ended; with `always`, hold what the turn said until its records are on disk; ask for the next sync. One is under way at a time.
+
+use std::collections::VecDeque;
+
+use spydercache::node::Node;
+use spydercache::prng::Prng;
+use spydercache::time::{Mono, Now};
+
+use crate::disk::{Disk, Syncing};
+use crate::host::Said;
+use crate::options::{Options, Sync};
+use crate::planted::Mistake;
+
+const SYNC_EVERY_MS: u64 = 1_000;
+
+/// What waits for the disk.
+#[derive(Debug)]
+pub struct Durability {
+    policy: Sync,
+    /// How long a sync takes at most.
+    sync_us: u64,
+    /// Until the journal is on disk up to there, this is not said.
+    held: VecDeque<(u64, Vec<Said>)>,
+    sync_at: Mono,
+    under_way: Option<UnderWay>,
+    /// The first segment of this life: what is older was not written by it, and is not synced by it.
+    first_segment: u64,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    ticket: u64,
+    ends_at: u64,
+    fails: bool,
+    syncing: Syncing,
+}
+
+impl Durability {
+    pub fn new(options: &Options, disk: &Disk) -> Durability {
+        let first_segment = disk.segments().last().map_or(0, |(name, _)| name.number) + 1;
+        let (policy, sync_us) = (options.sync, options.sync_us);
+        Durability { policy, sync_us, held: VecDeque::new(), sync_at: Mono::NEVER, under_way: None, first_segment }
+    }
+
+    /// When there is something to do for the disk: in true time, and by the node's clock.
+    pub fn wake_at(&self) -> (u64, Mono) {
+        (self.under_way.as_ref().map_or(u64::MAX, |sync| sync.ends_at), self.sync_at)
+    }
+
+    /// Writes the turn's records, and returns what may be said now.
+    pub fn commit(&mut self, turn: Commit<'_>) -> Vec<Said> {
+        let Commit { node, disk, said, now, true_us, prng, syncs_fail, mistake } = turn;
+        node.flush_journal(now, disk);
+        if node.journal_mut().is_none() {
+            return said;
+        }
+        self.hear_of_sync(node, disk, true_us);
+        let said = if self.policy == Sync::Always && mistake != Some(Mistake::ReplyBeforeSync) { self.hold(node, said) } else { said };
+        self.ask_for_sync(node, disk, now.mono, true_us + 1 + prng.below(self.sync_us), syncs_fail);
+        said
+    }
+
+    fn hear_of_sync(&mut self, node: &mut Node, disk: &mut Disk, true_us: u64) {
+        let Some(sync) = self.under_way.take_if(|sync| sync.ends_at <= true_us) else { return };
+        let Some(journal) = node.journal_mut() else { return };
+        if sync.fails {
+            journal.on_sync_failed();
+        } else {
+            disk.end_sync(sync.syncing);
+            journal.on_synced(sync.ticket);
+        }
+    }
+
+    fn hold(&mut self, node: &mut Node, said: Vec<Said>) -> Vec<Said> {
+        let Some(journal) = node.journal_mut() else { return said };
+        if !said.is_empty() {
+            self.held.push_back((journal.written(), said));
+        }
+        let mut free = Vec::new();
+        while self.held.front().is_some_and(|(position, _)| *position <= journal.synced() || !journal.is_ok()) {
+            free.extend(self.held.pop_front().into_iter().flat_map(|(_, said)| said));
+        }
+        free
+    }
+
+    fn ask_for_sync(&mut self, node: &mut Node, disk: &Disk, now: Mono, ends_at: u64, fails: bool) {
+        let Some(journal) = node.journal_mut() else { return };
+        let owed = self.policy != Sync::No && journal.is_ok() && journal.synced() < journal.written();
+        if !owed || self.under_way.is_some() {
+            self.sync_at = Mono::NEVER;
+        } else if self.policy == Sync::Everysec && self.sync_at == Mono::NEVER {
+            self.sync_at = now.plus(SYNC_EVERY_MS);
+        } else if self.policy == Sync::Always || now >= self.sync_at {
+            self.sync_at = Mono::NEVER;
+            let syncing = disk.begin_sync(self.first_segment);
+            self.under_way = Some(UnderWay { ticket: journal.written(), ends_at, fails, syncing });
+        }
+    }
+}
+
+/// What a commit needs of its turn.
+pub struct Commit<'a> {
+    pub node: &'a mut Node,
+    pub disk: &'a mut Disk,
+    pub said: Vec<Said>,
+    pub now: Now,
+    pub true_us: u64,
+    pub prng: &'a mut Prng,
+    pub syncs_fail: bool,
+    pub mistake: Option<Mistake>,
+}

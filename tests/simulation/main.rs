@@ -1,0 +1,62 @@
+//! The simulation: whole pools, with everything that can go wrong, on virtual time and from one seed.
+//!
+//! The very same [`Node`](spydercache::node::Node) that the event loop drives is driven here, through the same doors, by a world that can
+//! be run again: no socket, no file, no clock, no thread. A seed draws the pool, its load and its faults ([`options`]); the [`world`]
+//! carries them out; the [`checker`] judges what clients see. What it does not do: it does not test the dialects nor the event loop;
+//! `tests/server` does, on real processes.
+//!
+//! ```text
+//!   options ─▶ world ─┬─ hosts (host: node, clock, disk, durability)      checker ─▶ history ─▶ model
+//!                     ├─ network                                             ▲
+//!                     ├─ storm                                               │ what was asked, what was answered
+//!                     └─ clients ────────────────────────────────────────────┘
+//! ```
+//!
+//! `make sim` sweeps as many seeds as a few minutes allow; `SEEDS=5000` says how many, `SEED=17` replays one, with its last events. `make test`
+//! runs a fixed few, and [`planted`] mistakes to see that they are found.
+
+mod answer;
+mod checker;
+mod clients;
+mod clock;
+mod disk;
+mod durability;
+mod finding;
+mod history;
+mod host;
+mod model;
+mod network;
+mod options;
+mod planted;
+mod storm;
+mod sweep;
+mod world;
+
+use crate::planted::Mistake;
+
+/// Seeds of a plain `cargo test`.
+const FEW: u64 = 40;
+
+#[test]
+fn no_pool_breaks_its_promises_whatever_happens_to_it() {
+    match (sweep::number("SEED"), sweep::number("SEEDS")) {
+        (Some(seed), _) => sweep::replay(seed),
+        (None, Some(seeds)) => sweep::seeds(0..seeds),
+        (None, None) if cfg!(debug_assertions) => sweep::seeds(0..FEW),
+        (None, None) => sweep::for_minutes(3),
+    }
+}
+
+#[test]
+fn a_seed_tells_the_same_story_every_time() {
+    for seed in 0..5 {
+        let (one, two) = (sweep::first_part(seed), sweep::first_part(seed));
+        assert_eq!(one, two, "seed {seed}");
+    }
+}
+
+#[test]
+fn planted_mistakes_are_found() {
+    let missed: Vec<Mistake> = Mistake::ALL.into_iter().filter_map(|(mistake, within)| sweep::miss(mistake, within)).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
