@@ -12,7 +12,7 @@
 //!                     └─ clients ────────────────────────────────────────────┘
 //! ```
 //!
-//! `make sim` sweeps as many seeds as a few minutes allow; `SEEDS=5000` says how many, `SEED=17` replays one, with its last events. `make test`
+//! `make sim` sweeps as many seeds as a few minutes allow; `SEEDS=5000` says how many, `FROM=100` which is the first, `SEED=17` replays one, with its last events. `make test`
 //! runs a fixed few, and [`planted`] mistakes to see that they are found.
 
 mod answer;
@@ -39,11 +39,12 @@ const FEW: u64 = 40;
 
 #[test]
 fn no_pool_breaks_its_promises_whatever_happens_to_it() {
+    let from = sweep::number("FROM").unwrap_or(0);
     match (sweep::number("SEED"), sweep::number("SEEDS")) {
         (Some(seed), _) => sweep::replay(seed),
-        (None, Some(seeds)) => sweep::seeds(0..seeds),
+        (None, Some(seeds)) => sweep::seeds(from..from + seeds),
         (None, None) if cfg!(debug_assertions) => sweep::seeds(0..FEW),
-        (None, None) => sweep::for_minutes(3),
+        (None, None) => sweep::for_minutes(from, 3),
     }
 }
 

@@ -38,9 +38,9 @@ pub fn seeds(seeds: Range<u64>) {
 }
 
 /// Runs seeds for so many minutes.
-pub fn for_minutes(minutes: u64) {
+pub fn for_minutes(from: u64, minutes: u64) {
     let end = Duration::from_secs(60 * minutes);
-    run_while(0..u64::MAX, |began| began.elapsed() < end);
+    run_while(from..u64::MAX, |began| began.elapsed() < end);
 }
 
 /// Runs one seed, and tells its options and how it ends.

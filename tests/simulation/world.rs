@@ -36,7 +36,7 @@ const MEND_EVERY_US: u64 = 500 * MS;
 /// A journal is at most so many times what a journal of the living would be.
 const JOURNAL_TIMES: u64 = 5;
 /// A node at rest has cleaned up within this: it removes one segment a turn, and has a turn a second.
-const CLEANED_WITHIN_US: u64 = 60_000 * MS;
+const CLEANED_WITHIN_US: u64 = 300_000 * MS;
 /// One in so many replies meets a planted mistake.
 const MISTAKEN_ONE_IN: u64 = 1_000;
 
