@@ -109,6 +109,12 @@ impl Folder {
         Ok(files)
     }
 
+    /// Syncs all segments. What a former life has written may be in the page cache only: once it was read back and shown, it must not go
+    /// with the power.
+    pub fn sync_segments(&self) -> io::Result<()> {
+        self.segments()?.into_iter().try_for_each(|(name, _)| File::open(self.path_of(name))?.sync_data())
+    }
+
     /// Makes created and renamed names survive a power cut.
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()

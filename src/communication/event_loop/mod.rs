@@ -99,6 +99,8 @@ struct EventLoop {
     node: Node,
     table: Table,
     durability: Durability,
+    /// The journal is to be read from the next turn on.
+    replay_ordered: bool,
     replay: Option<Replay>,
     /// Connections to be read or parsed in this turn, whatever poll says.
     ready: TokenSet,
@@ -142,7 +144,7 @@ impl EventLoop {
 
     /// How long poll may wait.
     fn patience(&self, now: Mono) -> Duration {
-        if !self.ready.is_empty() || self.replay.is_some() {
+        if !self.ready.is_empty() || self.replay_ordered || self.replay.is_some() {
             return Duration::ZERO;
         }
         let wake_at = self.node.wake_at(now).min(self.sweep_at).min(self.durability.wake_at()).min(self.accept_at);
@@ -232,12 +234,25 @@ impl EventLoop {
 
     /// Reads on in the journal while the node serves, if somebody asked for it.
     fn read_journal(&mut self, now: Now) {
+        if std::mem::take(&mut self.replay_ordered) {
+            self.begin_replay();
+        }
         let Some(mut replay) = self.replay.take() else { return };
         if self.durability.step(&mut replay, REPLAY_A_TURN, |record| self.node.on_record(now, record)) {
             self.replay = Some(replay);
         } else {
             startup::log_damages(&replay);
             self.node.on_replayed();
+        }
+    }
+
+    /// Begins in the turn after the order: then the deletes of that turn are in what is read. If the disk would not take them, what was
+    /// deleted would come back.
+    fn begin_replay(&mut self) {
+        let is_complete = self.node.journal_mut().is_some_and(|journal| !journal.needs_restating());
+        self.replay = if is_complete { self.durability.replay() } else { None };
+        if self.replay.is_none() {
+            self.with_node(|node, sink| node.on_replay_failed(sink));
         }
     }
 
@@ -248,12 +263,7 @@ impl EventLoop {
                 match order {
                     Order::Dial(member, address) => self.dial(member, address, now),
                     Order::HangUp(link) => self.table.hang_up(link, &mut self.dirty),
-                    Order::Replay => {
-                        self.replay = self.durability.replay();
-                        if self.replay.is_none() {
-                            self.with_node(|node, sink| node.on_replay_failed(sink));
-                        }
-                    }
+                    Order::Replay => self.replay_ordered = true,
                 }
             }
         }

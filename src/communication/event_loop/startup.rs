@@ -70,6 +70,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
         node,
         table: Table::with_spare(spare_connections),
         durability,
+        replay_ordered: false,
         replay: None,
         ready: TokenSet::default(),
         dirty: TokenSet::default(),
@@ -212,6 +213,9 @@ fn durability(
     let Some(mut folder) = folder else { return Ok(Durability::none()) };
     if config.local.reconstruct {
         recover(&mut folder, Replay::new(segments), node, clock);
+    }
+    if config.journal.sync != Sync::No {
+        folder.sync_segments().map_err(|error| format!("the journal that was found cannot be synced: {error}"))?;
     }
     node.open_cleaning();
     let waker = waker(poll).map_err(|error| format!("cannot make a waker: {error}"))?;
