@@ -270,7 +270,10 @@ impl Node {
         self.stats.journal_records += flushed.records;
         self.stats.journal_bytes += flushed.bytes;
         self.stats.journal_failures += u64::from(flushed.failed.is_some());
-        if let Err(error) = self.cleaner.finish(journal, store, self.settings.sync_matters, now.mono) {
+        // Who reads the journal has its segments in order: if the next one went meanwhile, a delete in it would be missed.
+        if self.reconstruction.is_none()
+            && let Err(error) = self.cleaner.finish(journal, store, self.settings.sync_matters, now.mono)
+        {
             warn!("an outdated segment of the journal cannot be removed: {error}");
         }
         flushed
