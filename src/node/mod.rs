@@ -142,6 +142,7 @@ pub struct Node {
     requests: Requests,
     reconstruction: Option<Reconstruction>,
     started: Now,
+    /// When the last tick asked for the next; never, before the first.
     last_wake: Mono,
     /// The membership that the waiting requests were routed by.
     routed_by: u64,
@@ -169,7 +170,7 @@ impl Node {
             requests: Requests::default(),
             reconstruction: None,
             started: now,
-            last_wake: now.mono,
+            last_wake: Mono::NEVER,
             routed_by: 0,
             stats: Stats::default(),
             gauges: Gauges::default(),
