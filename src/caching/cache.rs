@@ -11,8 +11,8 @@
 //! It is one order for the whole cache. A clock counts the moves in it, and an entry carries the stamp of its last one. A write moves its
 //! entry to the back of its partition's list. A read does so only if more than a quarter of the cache has moved since the entry last
 //! did: a hot key does not rewrite a list at each read, which costs two cache misses for the neighbours, and yet the entry that is evicted
-//! is always among the oldest third. Up to 1,024 entries each read moves, and the order is exact. Who evicts takes the partition whose front has the oldest stamp; `oldest` finds
-//! it.
+//! is always among the oldest third. Up to 1,024 entries each read moves, and the order is exact. Who evicts takes the partition whose
+//! front has the oldest stamp; `oldest` finds it.
 //!
 //! # What leaves is told
 //!

@@ -1,8 +1,8 @@
 //! HOW: sockets and dialects.
 //!
 //! [`event_loop`] is the only part that polls; [`connection`] is a client's two buffers and the replies it is owed; [`buffer`] is one of
-//! those buffers. [`protocol`] tells the dialects apart and is the contract that each fulfils: [`memcached`] (with the verbs for people, [`admin`]), [`http`]; [`peer`] is
-//! what nodes say to each other. A codec knows requests, replies and messages, and nothing of the node.
+//! those buffers. [`protocol`] tells the dialects apart and is the contract that each fulfils: [`memcached`] (with the verbs for people,
+//! [`admin`]), [`http`]; [`peer`] is what nodes say to each other. A codec knows requests, replies and messages, and nothing of the node.
 
 mod admin;
 pub mod buffer;

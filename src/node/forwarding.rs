@@ -58,7 +58,7 @@ impl Node {
         }
     }
 
-    /// A new member, or one with another name or weight, moves keys without anybody's standing having changed.
+    /// Reroutes if the membership has changed since that was last done: in who is up, or by a new member, name or weight.
     pub(super) fn reroute_if_moved(&mut self, now: Now, out: &mut dyn Outputs) {
         if self.routed_by != self.membership.changes() {
             self.routed_by = self.membership.changes();
@@ -67,7 +67,7 @@ impl Node {
     }
 
     /// Keys have changed hands: what waits for a member that no longer owns its key goes to the one that does.
-    pub(super) fn reroute(&mut self, now: Now, out: &mut dyn Outputs) {
+    fn reroute(&mut self, now: Now, out: &mut dyn Outputs) {
         let moved = |parked: &Parked| match &parked.waiting {
             Waiting::Owner(forwarded) => !forwarded.sent && self.membership.owner(forwarded.hash.place) != Some(forwarded.owner),
             Waiting::Flush { .. } | Waiting::Connect { .. } | Waiting::Reconstruct => false,

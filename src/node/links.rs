@@ -209,7 +209,7 @@ impl Node {
         let card = &self.membership.get(member).card;
         let (up, all) = (self.membership.count_up(), self.membership.len());
         info!("{} (node {}) is {}, it was {}: {up} of {all} nodes up", card.name, card.node_id, standing.word(), before.word());
-        self.reroute(now, out);
+        self.reroute_if_moved(now, out);
         self.end_flushes_without(member, standing, out);
     }
 

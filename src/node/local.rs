@@ -24,8 +24,13 @@ struct Task<'a> {
     now: Now,
     origin: Origin,
     command: &'a Command<'a>,
-    key: &'a [u8],
     hash: KeyHash,
+}
+
+impl Task<'_> {
+    fn key(&self) -> &[u8] {
+        &self.command.key
+    }
 }
 
 /// What to do with a write, once its condition has been looked at.
@@ -37,7 +42,7 @@ enum Verdict {
 impl Node {
     /// Carries out a command on this node's cache.
     pub(super) fn execute(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
-        let task = Task { now, origin, command, key: &command.key, hash };
+        let task = Task { now, origin, command, hash };
         match &command.action {
             Action::Get => self.get(&task, out),
             Action::GetAndTouch(expiry) => self.get_and_touch(&task, *expiry, out),
@@ -50,7 +55,7 @@ impl Node {
     }
 
     fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
-        let entry = self.cache.get(task.key, task.hash, task.now.mono);
+        let entry = self.cache.get(task.key(), task.hash, task.now.mono);
         let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
         conclude(&mut self.stats, task, &reply, out);
     }
@@ -76,10 +81,10 @@ impl Node {
         let Some(expires) = moment_of(store.expiry, task.now) else { return self.store_nothing(task, store.want_old, out) };
         let version = self.next_version();
         let value: &[u8] = &store.value;
-        let entry = match (store.mode, self.cache.peek(task.key, task.hash, task.now.mono)) {
-            (StoreMode::Append, Some(old)) => Entry::joined(task.key, old.value(), value, old.flags(), old.expires(), version),
-            (StoreMode::Prepend, Some(old)) => Entry::joined(task.key, value, old.value(), old.flags(), old.expires(), version),
-            _ => Entry::new(task.key, value, store.flags, expires, version),
+        let entry = match (store.mode, self.cache.peek(task.key(), task.hash, task.now.mono)) {
+            (StoreMode::Append, Some(old)) => Entry::joined(task.key(), old.value(), value, old.flags(), old.expires(), version),
+            (StoreMode::Prepend, Some(old)) => Entry::joined(task.key(), value, old.value(), old.flags(), old.expires(), version),
+            _ => Entry::new(task.key(), value, store.flags, expires, version),
         };
         let old = self.write(task, entry);
         let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
@@ -88,7 +93,7 @@ impl Node {
 
     /// Looks at a write's condition and at its size.
     fn judge_store(&self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
-        let present = self.cache.peek(task.key, task.hash, task.now.mono);
+        let present = self.cache.peek(task.key(), task.hash, task.now.mono);
         let size = match (store.mode, present) {
             (StoreMode::Append | StoreMode::Prepend, Some(old)) => old.value().len() + store.value.len(),
             _ => store.value.len(),
@@ -108,7 +113,7 @@ impl Node {
             return Verdict::Answer(Reply::Failed(&Failure::TooLarge));
         }
         let bounds = self.cache.bounds();
-        if bounds.max_bytes > 0 && entry::footprint_of(task.key.len(), size) as u64 > bounds.max_bytes {
+        if bounds.max_bytes > 0 && entry::footprint_of(task.key().len(), size) as u64 > bounds.max_bytes {
             return Verdict::Answer(Reply::Failed(&Failure::OutOfMemory));
         }
         Verdict::Write
@@ -129,7 +134,7 @@ impl Node {
     }
 
     fn add_to_number(&mut self, task: &Task<'_>, change: impl Fn(u64) -> u64, out: &mut dyn Outputs) {
-        let Some(present) = self.cache.peek(task.key, task.hash, task.now.mono) else {
+        let Some(present) = self.cache.peek(task.key(), task.hash, task.now.mono) else {
             return conclude(&mut self.stats, task, &Reply::Miss, out);
         };
         let Some(number) = number_in(present.value()) else {
@@ -139,7 +144,7 @@ impl Node {
         let (flags, expires) = (present.flags(), present.expires());
         let version = self.next_version();
         let mut digits = itoa::Buffer::new();
-        self.write(task, Entry::new(task.key, digits.format(number).as_bytes(), flags, expires, version));
+        self.write(task, Entry::new(task.key(), digits.format(number).as_bytes(), flags, expires, version));
         conclude(&mut self.stats, task, &Reply::Number { number, version }, out);
     }
 
@@ -155,9 +160,9 @@ impl Node {
     }
 
     fn remove(&mut self, task: &Task<'_>) -> Option<Entry> {
-        let entry = self.cache.remove(task.key, task.hash, task.now.mono)?;
-        self.journal_removal(task.key);
-        self.note_removed(task.key);
+        let entry = self.cache.remove(task.key(), task.hash, task.now.mono)?;
+        self.journal_removal(task.key());
+        self.note_removed(task.key());
         Some(entry)
     }
 
@@ -200,14 +205,14 @@ fn conclude(stats: &mut Stats, task: &Task<'_>, reply: &Reply<'_>, out: &mut dyn
     if matches!(task.origin, Origin::Client(_)) {
         tally::count(stats, &task.command.action, reply);
     }
-    answer(out, task.origin, task.key, reply);
+    answer(out, task.origin, task.key(), reply);
 }
 
 /// Gives the key a new expiry and journals the entry as it is now. A moment that has passed removes it later, as any expiry does: the
 /// caller still sees the value once, as memcached's clients do.
 fn renew<'c>(cache: &'c mut Cache, journal: Option<&mut Journal>, task: &Task<'_>, expiry: Expiry) -> Option<&'c Entry> {
     let expires = moment_of(expiry, task.now).unwrap_or(task.now.mono);
-    let entry = cache.set_expiry(task.key, task.hash, expires, task.now.mono)?;
+    let entry = cache.set_expiry(task.key(), task.hash, expires, task.now.mono)?;
     if let Some(journal) = journal {
         journal.append(&record_of(entry, task.now));
     }

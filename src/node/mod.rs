@@ -13,8 +13,8 @@
 //!
 //! How the work is divided: [`local`] carries a command out on this node's cache; [`requests`] is the table of those that wait for another
 //! node; [`forwarding`] sends them there and sees that each is answered; [`links`] greets the peers, keeps their heartbeats and judges who
-//! is up; [`admin`] is what operators ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand, and [`tally`] counts.
-//! The words are in [`command`], [`reply`] and [`message`].
+//! is up; [`admin`] is what operators ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand,
+//! and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
 
 pub mod admin;
 pub mod command;

@@ -5,6 +5,9 @@
 
 use crate::caching::Version;
 
+/// The version of memcached whose text protocol is spoken: clients compare it to learn what they may send.
+pub const MEMCACHED_VERSION: &str = "1.6.45";
+
 /// The answer to a [`Request`](super::command::Request).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply<'a> {

@@ -1,14 +1,11 @@
 //! How things stand: what `stats`, `ring`, `peers`, `owner` and the pages for programs show.
 
-use super::reply::{PeerLine, Reply, Report, RingLine, Status};
+use super::reply::{MEMCACHED_VERSION, PeerLine, Reply, Report, RingLine, Status};
 use super::{Node, Origin, Outputs, answer};
 use crate::stats::Stats;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::membership::{Reason, Standing};
-
-/// The version of memcached whose text protocol is spoken: clients compare it to learn what they may send.
-pub const MEMCACHED_VERSION: &str = "1.6.45";
 
 /// What the driver measures, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -35,7 +35,7 @@ pub struct Tool {
 pub const TOOLS: &[Tool] = &[
     Tool { name: "monitor", arguments: "FILE|ADDR...", purpose: "show which nodes are alive, and what they do", run: monitor::run },
     Tool { name: "journal", arguments: "FILE...", purpose: "print a journal's records, or repair it", run: journal::run },
-    Tool { name: "bench", arguments: "[options]", purpose: "load a server and measure it", run: bench::run },
+    Tool { name: "bench", arguments: "[OPTIONS] [ADDR...]", purpose: "load a server and measure it", run: bench::run },
 ];
 
 /// Reads a command line. `Err` is an exit code: help was asked for and given, or the usage was wrong and that was said.

@@ -109,6 +109,7 @@ struct EventLoop {
     orders: Vec<Order>,
     /// When to go on accepting without being told by poll; never, mostly.
     accept_at: Mono,
+    /// When the log may say again that nobody can be accepted.
     complain_at: Mono,
     sweep_at: Mono,
     announced: bool,

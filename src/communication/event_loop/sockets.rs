@@ -43,7 +43,7 @@ const WRITE_A_TURN: usize = 4 << 20;
 /// Input that counts as progress within one long command.
 pub(super) const PROGRESS_BYTES: usize = 64 << 10;
 /// What a client hears when there are too many.
-const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
+pub(super) const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// A socket with what the loop knows of it.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::{Clock, EventLoop, LISTENER, waker, watch_signals};
 use crate::caching::cache::Bounds;
 use crate::caching::journal::{Journal, SegmentName};
 use crate::caching::replay::Replay;
-use crate::config::{Config, Mirrors, Sync};
+use crate::config::{Config, Sync};
 use crate::disk::{Folder, Syncer};
 use crate::node::{Node, Settings};
 use crate::prng::Prng;
@@ -162,9 +162,8 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
     Ok(Settings {
         pool: config.network.pool.clone(),
         peers: config.network.peers.iter().copied().filter(|peer| *peer != announced).collect(),
-        mirrors: match &config.network.mirrors {
-            Mirrors::Next(_) | Mirrors::Named(_) => 0,
-        },
+        // Nothing is mirrored yet, so `owner` names no mirror, whatever is asked for.
+        mirrors: 0,
         bounds: Bounds { max_keys: config.local.cache_size, max_bytes: config.local.max_memory },
         max_value: config.limits.max_value,
         pace: Pace { every_ms: config.network.heartbeat_ms, silence_ms: config.network.silence_ms },

@@ -15,7 +15,7 @@ use log::warn;
 use mio::event::Event;
 
 use super::EventLoop;
-use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, has_room};
+use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, TOO_MANY, has_room};
 use crate::communication::buffer::{Buffer, Filled};
 use crate::communication::connection::HIGH_WATER;
 use crate::communication::peer::{self, Frame};
@@ -266,7 +266,7 @@ impl EventLoop {
         socket.kind = Kind::Client;
         if self.table.clients() > self.config.limits.max_connections {
             self.node.stats.rejected_connections += 1;
-            self.table.outputs[token].say_last(b"ERROR Too many open connections\r\n");
+            self.table.outputs[token].say_last(TOO_MANY);
             self.table.speakers[token].ended = true;
             self.dirty.insert(token);
             return false;

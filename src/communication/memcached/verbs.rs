@@ -6,11 +6,9 @@ use super::compose::{BAD_DELTA, BAD_EXPTIME, BAD_FORMAT, END, ERROR, Form, OK};
 use super::line::{Words, expiry, unsigned};
 use super::{answer, answer_unless};
 use crate::communication::admin;
-use crate::communication::protocol::Parsed;
+use crate::communication::protocol::{Group, Parsed};
 use crate::node::command::{Action, Admin, Command, Expiry, Request};
-
-/// Client libraries compare this: it is the memcached whose dialect is spoken here, not the version of this program.
-const VERSION: &[u8] = b"VERSION 1.6.45\r\n";
+use crate::node::reply::MEMCACHED_VERSION;
 
 /// `stats cachedump` and its like know this many slab classes.
 const SLAB_CLASSES: u64 = 64;
@@ -30,7 +28,7 @@ pub(super) fn parse<'a>(verb: &[u8], words: Words<'a>, consumed: usize) -> Parse
         b"decr" => arithmetic(Action::Decrement, words, consumed),
         b"touch" => touch(words, consumed),
         b"flush_all" => flush_all(words, consumed),
-        b"version" => answer(consumed, VERSION),
+        b"version" => version(consumed),
         b"verbosity" => verbosity(words, consumed),
         b"stats" => stats(words, consumed),
         b"quit" => Parsed::Close { bytes: Cow::Borrowed(b"") },
@@ -98,6 +96,12 @@ fn flush_all(mut words: Words<'_>, consumed: usize) -> Parsed<'_> {
         Some(None) => return answer_unless(quiet, consumed, BAD_EXPTIME),
     };
     ask(Admin::Flush { when }, Form::ADMIN.quiet_if(quiet), consumed)
+}
+
+/// `version`: of the memcached whose dialect is spoken here, not of this program.
+fn version(consumed: usize) -> Parsed<'static> {
+    let bytes = format!("VERSION {MEMCACHED_VERSION}\r\n").into_bytes();
+    Parsed::Answer { consumed, bytes: bytes.into(), group: Group::Alone }
 }
 
 /// `verbosity level [noreply]`. The level is the configuration's affair: it is taken note of politely, and that is all.
