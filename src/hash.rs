@@ -3,6 +3,9 @@
 //! The ring is ketama's, which is defined by MD5: a key's place is the first four bytes of its digest, little endian, the same on every
 //! node and in every client library. Eight further bytes, mixed with a seed of this process, make the hash for the table: whoever
 //! chooses the keys cannot choose their slots, and a second hash function over the key is saved.
+//!
+//! Nodes that compare what they hold cannot name keys by a number that only one of them knows. They use a third, [`digest_of`], from the
+//! same MD5 and without a seed. Whoever chooses the keys can make two with the same: it stands for a key only together with a version.
 
 use md5::{Digest, Md5};
 
@@ -37,6 +40,14 @@ impl Hasher {
     }
 }
 
+/// The place of `key`, and 64 bits that stand for it between nodes: both equal on every node.
+#[must_use]
+pub fn digest_of(key: &[u8]) -> (u32, u64) {
+    let digest = md5(key);
+    let word = u64::from_le_bytes([digest[8], digest[9], digest[10], digest[11], digest[12], digest[13], digest[14], digest[15]]);
+    (place_of(&digest, 0), word)
+}
+
 /// The `quarter`-th little-endian 32-bit number (0 to 3) of an MD5 digest.
 #[must_use]
 pub fn place_of(digest: &[u8; 16], quarter: usize) -> u32 {
@@ -65,6 +76,15 @@ mod tests {
         let hasher = Hasher::new(1);
         for (key, place) in [("a", 3_111_502_092), ("b", 4_267_699_090), ("foo", 3_675_831_724), ("user:1", 282_964_413)] {
             assert_eq!(hasher.hash(key.as_bytes()).place, place, "{key}");
+        }
+    }
+
+    #[test]
+    fn digests_are_the_upper_half_of_the_md5_and_come_with_the_place() {
+        // md5("a") is 0cc175b9c0f1b6a8 31c399e269772661.
+        assert_eq!(digest_of(b"a"), (0xb975_c10c, 0x6126_7769_e299_c331));
+        for key in [&b""[..], b"foo", b"user:1"] {
+            assert_eq!(digest_of(key).0, Hasher::new(9).hash(key).place);
         }
     }
 

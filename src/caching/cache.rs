@@ -14,6 +14,16 @@
 //! is always among the oldest third. Up to 1,024 entries each read moves, and the order is exact. Who evicts takes the partition whose
 //! front has the oldest stamp; `oldest` finds it.
 //!
+//! # Whose the entries are
+//!
+//! In a mirrored pool a node holds the entries of keys that it owns and copies of keys that others own. The bounds are for the first; what
+//! becomes of the second their owners decide. So copies are counted apart: an entry carries one bit, set by [`Cache::put_copy`]. (To take
+//! the owned share of the ring for the owned share of the entries looks cheaper and is wrong: a node whose neighbours hold more than it
+//! does would see itself over its bounds, and evict its own down to nothing.) With a view what is owned changes for millions of entries at
+//! once; [`Cache::recount`] follows, a partition a call. So the bit serves to count and is believed nowhere else: whether a victim is
+//! owned, [`Cache::evict_owned`] asks its caller. It passes over copies, as nobody reads them here and they would stand first whatever
+//! their worth: they go to the back, and the order of use goes round among them.
+//!
 //! # What leaves is told
 //!
 //! Nobody is called back: [`Cache::evict`] and [`Cache::expire`] return one entry at a time, for the caller to record and to bound the
@@ -33,7 +43,7 @@ use crate::time::Mono;
 
 use graveyard::Graveyard;
 use oldest::Oldest;
-use partition::{Listed, Partition};
+use partition::{Identity, Listed, Partition, identity_of};
 
 /// How many parts the cache has.
 pub const PARTITIONS: usize = 1 << PARTITION_BITS;
@@ -45,6 +55,9 @@ const LAZY_SHARE: u64 = 4;
 
 /// Up to so many entries every read moves its entry, and the order of use is exact.
 const EXACT_UP_TO: usize = 1_024;
+
+/// Most copies that one call of [`Cache::evict_owned`] passes over. A node that owns half of what it holds passes over one, on average.
+const MOST_PASSED_OVER: usize = 64;
 
 /// What the cache may hold; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +80,14 @@ pub struct Cache {
     len: usize,
     bytes: u64,
     overhead: u64,
+    copies: Copies,
+}
+
+/// What is counted as copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Copies {
+    len: usize,
+    bytes: u64,
 }
 
 /// The partition of a key with this place on the ring.
@@ -91,10 +112,11 @@ impl Cache {
             len: 0,
             bytes: 0,
             overhead: 0,
+            copies: Copies::default(),
         }
     }
 
-    /// What it may hold.
+    /// What it may hold of its own.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
         self.bounds
@@ -129,6 +151,23 @@ impl Cache {
     #[must_use]
     pub fn overhead_bytes(&self) -> u64 {
         self.overhead + self.expiry.bytes()
+    }
+
+    /// How many of the entries count as the node's own: `max_keys` bounds them.
+    #[must_use]
+    pub fn owned_len(&self) -> usize {
+        self.len - self.copies.len
+    }
+
+    /// The bytes of the entries that count as the node's own, with their part of the overhead: `max_bytes` bounds them.
+    #[must_use]
+    pub fn owned_bytes(&self) -> u64 {
+        let overhead = self.overhead_bytes();
+        if self.copies.len == 0 {
+            return self.bytes + overhead;
+        }
+        let part = u128::from(overhead) * self.owned_len() as u128 / self.len as u128;
+        self.bytes - self.copies.bytes + part as u64
     }
 
     /// How many entries a partition holds.
@@ -178,22 +217,16 @@ impl Cache {
         self.partitions[partition_of(hash.place)].find(kept(hash), |entry| entry.key() == key).filter(|entry| entry.is_live(now))
     }
 
+    /// As [`put`](Cache::put), of a key that another node owns.
+    pub fn put_copy(&mut self, hash: KeyHash, mut entry: Entry, now: Mono) -> Option<Entry> {
+        entry.set_copy(true);
+        self.insert(hash, entry, now)
+    }
+
     /// Puts an entry in, in place of the one with its key, which is returned if it was live. `hash` must be that of the entry's key.
     pub fn put(&mut self, hash: KeyHash, mut entry: Entry, now: Mono) -> Option<Entry> {
-        let (partition, hash) = (partition_of(hash.place), kept(hash));
-        self.clock = tick(self.clock);
-        entry.set_stamp(self.clock);
-        entry.set_hash(hash);
-        let expires = entry.expires();
-        let old = self.change(partition, |partition| partition.put(entry));
-        if self.partitions[partition].len() == 1 {
-            self.oldest.set(partition, Some(self.clock));
-        }
-        if let Some(old) = &old {
-            self.unmark(partition, old.hash(), old.expires());
-        }
-        self.mark(partition, hash, expires);
-        old.filter(|old| old.is_live(now))
+        entry.set_copy(false);
+        self.insert(hash, entry, now)
     }
 
     /// Removes the entry of `key`; returns it if it was live.
@@ -205,10 +238,15 @@ impl Cache {
 
     /// Gives the live entry of `key` another expiry and no other version; it counts as used. The entry may take more room than before.
     pub fn set_expiry(&mut self, key: &[u8], hash: KeyHash, expires: Mono, now: Mono) -> Option<&Entry> {
-        let old = self.get(key, hash, now)?.expires();
+        let entry = self.get(key, hash, now)?;
+        let (old, is_copy) = (entry.expires(), entry.is_copy());
         let (partition, hash) = (partition_of(hash.place), kept(hash));
         if old != expires {
+            let before = self.bytes;
             self.change(partition, |partition| partition.set_expiry(hash, key, expires));
+            if is_copy {
+                self.copies.bytes = self.copies.bytes + self.bytes - before;
+            }
             self.unmark(partition, hash, old);
             self.mark(partition, hash, expires);
         }
@@ -222,6 +260,37 @@ impl Cache {
         }
         let partition = self.oldest_partition()?;
         self.take(partition, Partition::pop_front)
+    }
+
+    /// As [`evict`](Cache::evict), but only what the node owns: `owns` says it of a key's place. Copies go to the back of the order of use,
+    /// up to 64 a call; after that `None`, and the cache may stay over a bound until it is called again.
+    pub fn evict_owned(&mut self, owns: impl Fn(u32) -> bool) -> Option<Entry> {
+        // None is tried twice: a cache of copies alone keeps its order.
+        for _ in 0..MOST_PASSED_OVER.min(self.len) {
+            if !self.is_over() {
+                return None;
+            }
+            let partition = self.oldest_partition()?;
+            let front = self.partitions[partition].front()?;
+            if owns(self.hasher.hash(front.key()).place) {
+                return self.take(partition, Partition::pop_front);
+            }
+            self.pass_over(partition, identity_of(front));
+        }
+        None
+    }
+
+    /// Counts a partition's entries anew, as owned or copies: `owns` says it of a key's place. Hashes each key again.
+    pub fn recount(&mut self, partition: usize, owns: impl Fn(u32) -> bool) {
+        let is_wrong = |entry: &&Entry| owns(self.hasher.hash(entry.key()).place) == entry.is_copy();
+        let wrong: Vec<Identity> = self.partitions[partition].iter().filter(is_wrong).map(identity_of).collect();
+        for identity in wrong {
+            let Some(mut found) = self.partitions[partition].identified(identity) else { continue };
+            let Listed(entry) = found.key_mut();
+            self.copies.subtract(entry);
+            entry.set_copy(!entry.is_copy());
+            self.copies.add(entry);
+        }
     }
 
     /// Removes and returns an entry whose time has come, if there is one. To be called until it returns `None`, or often.
@@ -246,7 +315,7 @@ impl Cache {
             self.oldest.set(number, None);
         }
         self.graveyard.bury_marks(std::mem::take(&mut self.expiry));
-        (self.len, self.bytes, self.overhead) = (0, 0, 0);
+        (self.len, self.bytes, self.overhead, self.copies) = (0, 0, 0, Copies::default());
         flushed
     }
 
@@ -267,6 +336,18 @@ impl Cache {
     pub fn walk(&self, partition: usize, slice: u32, slices: u32) -> impl Iterator<Item = &Entry> {
         assert!(slice < slices, "slice {slice} of {slices}");
         self.partitions[partition].iter().filter(move |entry| entry.hash() % slices == slice)
+    }
+
+    /// The entries, dead ones too, whose places lie from `from` to `to`, both included, with their hashes; least recently used first. Looks
+    /// at each entry of the partition that both places lie in.
+    ///
+    /// # Panics
+    /// If the places do not lie in one partition, in this order.
+    pub fn in_places(&self, from: u32, to: u32) -> impl Iterator<Item = (KeyHash, &Entry)> {
+        let partition = partition_of(from);
+        assert!(from <= to && partition == partition_of(to), "places {from:#x} to {to:#x}");
+        let hashed = self.partitions[partition].iter().map(|entry| (self.hasher.hash(entry.key()), entry));
+        hashed.filter(move |(hash, _)| (from..=to).contains(&hash.place))
     }
 
     /// Asserts, slowly, what must hold between any two calls.
@@ -298,12 +379,27 @@ impl Cache {
             assert!(partition.iter().all(|entry| entry.stamp() <= self.clock), "no stamp is of the future");
         }
         assert_eq!((self.len, self.bytes, self.overhead), (len, bytes, overhead), "the sums are the partitions' together");
+        let mut copies = Copies::default();
+        self.partitions.iter().flat_map(Partition::iter).for_each(|entry| copies.add(entry));
+        assert_eq!(self.copies, copies, "the copies are those that carry the bit");
         assert!(self.expiry.iter().eq(marks), "the marks are those of the entries that have an expiry");
     }
 
     fn is_over(&self) -> bool {
         let Bounds { max_keys, max_bytes } = self.bounds;
-        (max_keys != 0 && self.len as u64 > max_keys) || (max_bytes != 0 && self.bytes + self.overhead_bytes() > max_bytes)
+        (max_keys != 0 && self.owned_len() as u64 > max_keys) || (max_bytes != 0 && self.owned_bytes() > max_bytes)
+    }
+
+    /// A victim was not owned: it is a copy, and goes to the back.
+    fn pass_over(&mut self, partition: usize, copy: Identity) {
+        self.clock = tick(self.clock);
+        let Some(mut found) = self.partitions[partition].identified(copy) else { return };
+        let Listed(entry) = found.key_mut();
+        self.copies.subtract(entry);
+        entry.set_copy(true);
+        self.copies.add(entry);
+        entry.set_stamp(self.clock);
+        found.to_back();
     }
 
     /// The partition whose front is the least recently used of all. Each round that does not find it raises a bound to what it bounds, so
@@ -331,9 +427,31 @@ impl Cache {
         result
     }
 
+    /// Puts an entry in, counted as it says.
+    #[inline]
+    fn insert(&mut self, hash: KeyHash, mut entry: Entry, now: Mono) -> Option<Entry> {
+        let (partition, hash) = (partition_of(hash.place), kept(hash));
+        self.clock = tick(self.clock);
+        entry.set_stamp(self.clock);
+        entry.set_hash(hash);
+        let expires = entry.expires();
+        self.copies.add(&entry);
+        let old = self.change(partition, |partition| partition.put(entry));
+        if self.partitions[partition].len() == 1 {
+            self.oldest.set(partition, Some(self.clock));
+        }
+        if let Some(old) = &old {
+            self.copies.subtract(old);
+            self.unmark(partition, old.hash(), old.expires());
+        }
+        self.mark(partition, hash, expires);
+        old.filter(|old| old.is_live(now))
+    }
+
     /// Takes an entry out of a partition, and its mark and the partition's bound with it.
     fn take(&mut self, partition: usize, removal: impl FnOnce(&mut Partition) -> Option<Entry>) -> Option<Entry> {
         let entry = self.change(partition, removal)?;
+        self.copies.subtract(&entry);
         self.unmark(partition, entry.hash(), entry.expires());
         if self.partitions[partition].len() == 0 {
             self.oldest.set(partition, None);
@@ -349,6 +467,24 @@ impl Cache {
     fn unmark(&mut self, partition: usize, hash: u32, expires: Mono) {
         if expires != Mono::NEVER && self.partitions[partition].find(hash, |entry| is_marked(entry, hash, expires)).is_none() {
             self.expiry.remove(mark_of(partition, hash, expires));
+        }
+    }
+}
+
+impl Copies {
+    /// Counts an entry, if it is a copy.
+    fn add(&mut self, entry: &Entry) {
+        if entry.is_copy() {
+            self.len += 1;
+            self.bytes += entry.footprint() as u64;
+        }
+    }
+
+    /// An entry goes, or changes.
+    fn subtract(&mut self, entry: &Entry) {
+        if entry.is_copy() {
+            self.len -= 1;
+            self.bytes -= entry.footprint() as u64;
         }
     }
 }
@@ -469,6 +605,236 @@ mod tests {
         assert_eq!(evict_all(&mut cache).last().map(String::as_str), Some("larger than all"));
         assert_eq!((cache.len(), cache.bytes(), cache.overhead_bytes()), (0, 0, 0));
         cache.check_invariants();
+    }
+
+    /// The key's place lies in the lower half of the ring.
+    fn in_lower_half(place: u32) -> bool {
+        place < 1 << 31
+    }
+
+    fn place_of(cache: &Cache, key: &str) -> u32 {
+        cache.hasher().hash(key.as_bytes()).place
+    }
+
+    fn held(cache: &Cache) -> Vec<&Entry> {
+        (0..PARTITIONS).flat_map(|partition| cache.walk(partition, 0, 1)).collect()
+    }
+
+    fn put_by_place(cache: &mut Cache, key: &str, value: &[u8], expires: Mono, owns: impl Fn(u32) -> bool) {
+        let hash = cache.hasher().hash(key.as_bytes());
+        let entry = Entry::new(key.as_bytes(), value, 0, expires, Version(1));
+        if owns(hash.place) {
+            cache.put(hash, entry, NOW)
+        } else {
+            cache.put_copy(hash, entry, NOW)
+        };
+    }
+
+    #[test]
+    fn what_a_node_owns_fills_its_bounds_however_many_copies_lie_beside_it() {
+        for (bounds, thousandths) in [((1_000, 0), 500), ((1_000, 0), 50), ((0, 300_000), 500), ((0, 300_000), 900)] {
+            let owns = |place: u32| u64::from(place) * 1_000 < thousandths << 32;
+            let mut cache = cache(bounds.0, bounds.1);
+            let mut copies = 0;
+            for number in 0..30_000 {
+                let key = number.to_string();
+                copies += usize::from(!owns(place_of(&cache, &key)));
+                put_by_place(&mut cache, &key, &[1; 50], Mono::NEVER, owns);
+                while cache.evict_owned(owns).is_some() {}
+            }
+            while cache.evict_owned(owns).is_some() || cache.is_over() {}
+            let owned = held(&cache).into_iter().filter(|entry| owns(place_of(&cache, &name_of(entry)))).count();
+            assert_eq!((owned, cache.len()), (cache.owned_len(), owned + copies), "no copy has left");
+            if bounds.0 > 0 {
+                assert_eq!(owned as u64, bounds.0);
+            } else {
+                assert!((299_500..=300_000).contains(&cache.owned_bytes()), "{}", cache.owned_bytes());
+            }
+            cache.check_invariants();
+        }
+    }
+
+    #[test]
+    fn two_nodes_that_hold_the_same_and_own_unequal_parts_both_stay_full() {
+        let (few, many) = (|place: u32| place < 1 << 30, |place: u32| place >= 1 << 30);
+        let mut nodes = [cache(500, 0), cache(500, 0)];
+        for number in 0..20_000 {
+            let key = number.to_string();
+            put_by_place(&mut nodes[0], &key, b"v", Mono::NEVER, few);
+            put_by_place(&mut nodes[1], &key, b"v", Mono::NEVER, many);
+            while let Some(gone) = nodes[0].evict_owned(few) {
+                let hash = nodes[1].hasher().hash(gone.key());
+                assert!(nodes[1].remove(gone.key(), hash, NOW).is_some());
+            }
+            while let Some(gone) = nodes[1].evict_owned(many) {
+                let hash = nodes[0].hasher().hash(gone.key());
+                assert!(nodes[0].remove(gone.key(), hash, NOW).is_some());
+            }
+        }
+        for node in &nodes {
+            assert_eq!((node.owned_len(), node.len()), (500, 1_000));
+            node.check_invariants();
+        }
+    }
+
+    #[test]
+    fn copies_are_counted_through_every_change_and_recounted_when_others_own() {
+        let mut cache = cache(0, 0);
+        let mut prng = Prng::new(11);
+        for step in 0..20_000 {
+            let key = prng.below(3_000).to_string();
+            let hash = cache.hasher().hash(key.as_bytes());
+            let expires = if prng.chance(1, 2) { Mono::NEVER } else { Mono(2_000 + prng.below(100)) };
+            match prng.below(100) {
+                // Now and then somebody is wrong about whose it is.
+                0..60 => put_by_place(&mut cache, &key, &[1; 20], expires, |place| in_lower_half(place) != (step % 50 == 0)),
+                60..75 => drop(cache.remove(key.as_bytes(), hash, NOW)),
+                75..90 => drop(cache.set_expiry(key.as_bytes(), hash, expires, NOW)),
+                90..95 => drop(cache.expire(Mono(2_000 + prng.below(100)))),
+                _ => cache.recount(partition_of(hash.place), |place| place % 3 == 0),
+            }
+            if step % 1_000 == 0 {
+                cache.check_invariants();
+            }
+        }
+        (0..PARTITIONS).for_each(|partition| cache.recount(partition, in_lower_half));
+        cache.check_invariants();
+        let owned = held(&cache).into_iter().filter(|entry| in_lower_half(place_of(&cache, &name_of(entry)))).count();
+        assert_eq!(cache.owned_len(), owned);
+        assert!(owned > 500 && cache.owned_bytes() < cache.bytes() + cache.overhead_bytes());
+        (0..PARTITIONS).for_each(|partition| cache.recount(partition, |_| true));
+        assert_eq!((cache.owned_len(), cache.owned_bytes()), (cache.len(), cache.bytes() + cache.overhead_bytes()));
+        (0..PARTITIONS).for_each(|partition| cache.recount(partition, |_| false));
+        assert_eq!((cache.owned_len(), cache.owned_bytes()), (0, 0));
+        cache.flush();
+        cache.check_invariants();
+    }
+
+    #[test]
+    fn a_copy_that_left_and_is_put_again_counts_as_it_is_put() {
+        let mut cache = cache(0, 0);
+        put_by_place(&mut cache, "a", b"v", Mono::NEVER, |_| false);
+        let hash = cache.hasher().hash(b"a");
+        let entry = cache.remove(b"a", hash, NOW).expect("it is there");
+        cache.put(hash, entry, NOW);
+        assert_eq!(cache.owned_len(), 1);
+        cache.check_invariants();
+    }
+
+    #[test]
+    fn copies_are_no_reason_to_evict() {
+        let mut cache = cache(3, 1_000);
+        for number in 0..100 {
+            put_by_place(&mut cache, &number.to_string(), &[1; 100], Mono::NEVER, |_| false);
+            assert!(cache.evict().is_none() && cache.evict_owned(|_| true).is_none());
+        }
+        assert_eq!(cache.len(), 100);
+        cache.check_invariants();
+    }
+
+    #[test]
+    fn copies_that_were_counted_as_owned_are_counted_as_copies_once_they_are_passed_over() {
+        let mut cache = cache(100, 0);
+        for number in 0..400 {
+            put(&mut cache, &number.to_string(), b"", Mono::NEVER);
+        }
+        for _ in 0..10 {
+            assert!(cache.evict_owned(|_| false).is_none());
+        }
+        assert_eq!((cache.len(), cache.owned_len(), cache.is_over()), (400, 100, false));
+        cache.check_invariants();
+    }
+
+    #[test]
+    fn what_is_evicted_is_owned_and_leaves_in_the_order_of_use() {
+        let mut cache = cache(300, 0);
+        let keys: Vec<String> = (0..1_000).map(|number| number.to_string()).collect();
+        keys.iter().for_each(|key| put_by_place(&mut cache, key, b"", Mono::NEVER, in_lower_half));
+        keys[..100].iter().for_each(|key| drop(get(&mut cache, key, NOW)));
+        let in_order = [&keys[100..], &keys[..100]].concat();
+        let owned: Vec<String> = in_order.into_iter().filter(|key| in_lower_half(place_of(&cache, key))).collect();
+        let evicted: Vec<String> = std::iter::from_fn(|| cache.evict_owned(in_lower_half).map(|entry| name_of(&entry))).collect();
+        assert!(evicted.len() > 100);
+        assert_eq!((evicted.as_slice(), cache.owned_len()), (&owned[..owned.len() - 300], 300));
+        cache.check_invariants();
+    }
+
+    #[test]
+    fn the_order_goes_round_among_copies_that_are_passed_over() {
+        let mut cache = cache(1, 0);
+        let keys: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        keys.iter().for_each(|key| put_by_place(&mut cache, key, b"", Mono::NEVER, in_lower_half));
+        while cache.evict_owned(in_lower_half).is_some() {}
+        let copies: Vec<String> = keys.into_iter().filter(|key| !in_lower_half(place_of(&cache, key))).collect();
+        let mut left = held(&cache);
+        left.sort_by_key(|entry| entry.stamp());
+        let mut left: Vec<String> = left.into_iter().filter(|entry| entry.is_copy()).map(name_of).collect();
+        let first = left.iter().position(|key| *key == copies[0]).expect("no copy has left");
+        left.rotate_left(first);
+        assert_eq!(left, copies);
+    }
+
+    #[test]
+    fn a_call_passes_over_a_bounded_number_of_copies_and_the_next_goes_on_from_there() {
+        let mut cache = cache(1, 0);
+        let tried = std::cell::Cell::new(0);
+        let tried_by = |cache: &mut Cache, owns: &dyn Fn(u32) -> bool| {
+            tried.set(0);
+            let evicted = cache.evict_owned(|place| {
+                tried.set(tried.get() + 1);
+                owns(place)
+            });
+            (evicted.map(|entry| name_of(&entry)), tried.get())
+        };
+        for number in 0..201 {
+            put_by_place(&mut cache, &number.to_string(), b"", Mono::NEVER, |_| number >= 199);
+        }
+        let last = place_of(&cache, "199");
+        let mut calls: Vec<_> = (0..4).map(|_| tried_by(&mut cache, &|place| place == last)).collect();
+        assert_eq!(calls.pop(), Some((Some("199".into()), 200 - 3 * MOST_PASSED_OVER)));
+        assert_eq!(calls, vec![(None, MOST_PASSED_OVER); 3]);
+        cache.check_invariants();
+        assert_eq!(tried_by(&mut cache, &|_| true), (None, 0), "a cache that is not over tries none");
+    }
+
+    #[test]
+    fn a_cache_that_owns_all_evicts_as_if_there_were_no_copies() {
+        let (mut plain, mut mirrored) = (cache(50, 0), cache(50, 0));
+        for number in 0..200 {
+            for cache in [&mut plain, &mut mirrored] {
+                put(cache, &number.to_string(), b"", Mono::NEVER);
+            }
+            assert_eq!(plain.evict().map(|entry| name_of(&entry)), mirrored.evict_owned(|_| true).map(|entry| name_of(&entry)));
+        }
+    }
+
+    #[test]
+    fn the_intervals_of_a_partition_hold_each_of_its_entries_once_under_its_hash() {
+        let mut cache = cache(0, 0);
+        for number in 0..100_000 {
+            put(&mut cache, &number.to_string(), b"v", if number % 2 == 0 { Mono(10) } else { Mono::NEVER });
+        }
+        let (first, last) = (3 << 22, (4 << 22) - 1);
+        let (cut, mut seen) = (first + 1_234_567, BTreeMap::new());
+        for (from, to) in [(first, cut - 1), (cut, cut), (cut + 1, last)] {
+            for (hash, entry) in cache.in_places(from, to) {
+                assert_eq!(hash, cache.hasher().hash(entry.key()));
+                assert!((from..=to).contains(&hash.place));
+                seen.insert(name_of(entry), entry.is_live(NOW));
+            }
+        }
+        assert_eq!(seen.len(), cache.partition_len(3));
+        assert!(seen.values().any(|live| *live) && seen.values().any(|live| !live), "the dead are the caller's to leave out");
+        let (hash, entry) = cache.in_places(first, last).next().expect("the partition is not empty");
+        let (place, key) = (hash.place, entry.key());
+        assert_eq!(cache.in_places(place, place).map(|(_, entry)| entry.key()).collect::<Vec<_>>(), [key], "both ends are included");
+        assert_eq!(cache.in_places(0, u32::MAX >> PARTITION_BITS).count(), cache.partition_len(0));
+    }
+
+    #[test]
+    #[should_panic(expected = "places 0x3fffff to 0x400000")]
+    fn an_interval_of_two_partitions_is_refused() {
+        drop(cache(0, 0).in_places((1 << 22) - 1, 1 << 22));
     }
 
     #[test]

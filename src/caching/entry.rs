@@ -11,11 +11,12 @@
 //! ```
 //!
 //! `lengths` is the value's length in its lower 30 bits, and in the upper two whether there is room for an expiry, and for flags. Stamp
-//! and hash belong to the cache: when the entry last moved in the order of use, in 48 bits (a 32-bit count of moves comes round within
+//! and hash belong to the cache: when the entry last moved in the order of use, in 47 bits (a 32-bit count of moves comes round within
 //! two hours on a busy node, and what is oldest then looks newest; this one takes years), and 32 bits of the key's hash, so that a table
-//! that grows reads four bytes an entry and does not hash each key again.
+//! that grows reads four bytes an entry and does not hash each key again. The top bit of the stamp says how the cache counts the entry:
+//! as its node's own, or as a copy.
 //!
-//! An entry does not know where it is kept, does not count itself, and is not changed once it is made, but for expiry, stamp and hash.
+//! An entry does not know where it is kept, does not count itself, and is not changed once it is made, but for expiry, stamp, hash and how it is counted.
 //!
 //! # Why this is sound
 //!
@@ -46,8 +47,11 @@ pub const MAX_KEY: usize = u16::MAX as usize;
 /// The longest value, in bytes.
 pub const MAX_VALUE: usize = 512 << 20;
 
-/// Stamps count to this, which a million moves a second reach in nine years.
-pub(super) const MAX_STAMP: u64 = (1 << 48) - 1;
+/// Stamps count to this, which a million moves a second reach in four years.
+pub(super) const MAX_STAMP: u64 = (1 << 47) - 1;
+
+/// In the upper half of the stamp.
+const IS_COPY: u16 = 1 << 15;
 
 const HAS_EXPIRY: u32 = 1 << 31;
 const HAS_FLAGS: u32 = 1 << 30;
@@ -196,11 +200,12 @@ impl Entry {
         true
     }
 
-    /// The same entry, with the same version, hash and stamp, but for its expiry.
+    /// The same entry, with the same version, hash, stamp and count, but for its expiry.
     pub(super) fn with_expiry(&self, expires: Mono) -> Entry {
         let mut entry = Entry::new(self.key(), self.value(), self.flags(), expires, self.version());
         entry.set_hash(self.hash());
         entry.set_stamp(self.stamp());
+        entry.set_copy(self.is_copy());
         entry
     }
 
@@ -220,7 +225,7 @@ impl Entry {
     #[inline]
     pub(super) fn stamp(&self) -> u64 {
         let header = self.header();
-        u64::from(header.stamp_high) << 32 | u64::from(header.stamp_low)
+        u64::from(header.stamp_high & !IS_COPY) << 32 | u64::from(header.stamp_low)
     }
 
     /// Notes that it moved at `stamp`.
@@ -229,7 +234,19 @@ impl Entry {
         debug_assert!(stamp <= MAX_STAMP, "stamp {stamp} is out of range");
         let header = self.header_mut();
         header.stamp_low = stamp as u32;
-        header.stamp_high = (stamp >> 32) as u16;
+        header.stamp_high = header.stamp_high & IS_COPY | (stamp >> 32) as u16;
+    }
+
+    /// Does the cache count it as a copy? If not, as its node's own, which all are until the cache says otherwise.
+    #[inline]
+    pub(super) fn is_copy(&self) -> bool {
+        self.header().stamp_high & IS_COPY != 0
+    }
+
+    /// Counts it as a copy, or as its node's own.
+    pub(super) fn set_copy(&mut self, is_copy: bool) {
+        let header = self.header_mut();
+        header.stamp_high = header.stamp_high & !IS_COPY | if is_copy { IS_COPY } else { 0 };
     }
 
     /// Asks the processor for the entry's first two cache lines, and does not wait for them.
@@ -255,7 +272,7 @@ impl Entry {
         unsafe { self.start.cast::<Header>().as_ref() }
     }
 
-    /// For hash and stamp alone: what the lengths say must stay true.
+    /// For hash, stamp and count alone: what the lengths say must stay true.
     #[inline]
     fn header_mut(&mut self) -> &mut Header {
         // SAFETY: as in `header`, and `&mut self` is the only reference.
@@ -391,12 +408,16 @@ mod tests {
     }
 
     #[test]
-    fn stamp_and_hash_change_nothing_else() {
+    fn stamp_hash_and_count_change_nothing_else() {
         let mut entry = Entry::new(b"key", b"value", 7, Mono(5), Version(3));
         for stamp in [0, 1, 0xffff_ffff, 0x1_0000_0000, MAX_STAMP] {
             entry.set_stamp(stamp);
             entry.set_hash(!(stamp as u32));
-            assert_eq!((entry.stamp(), entry.hash()), (stamp, !(stamp as u32)));
+            for is_copy in [true, false] {
+                entry.set_copy(is_copy);
+                entry.set_stamp(stamp);
+                assert_eq!((entry.stamp(), entry.hash(), entry.is_copy()), (stamp, !(stamp as u32), is_copy));
+            }
         }
         assert_eq!((entry.key(), entry.value(), entry.flags()), (&b"key"[..], &b"value"[..], 7));
         assert_eq!((entry.expires(), entry.version()), (Mono(5), Version(3)));
@@ -412,12 +433,14 @@ mod tests {
         let mut tight = Entry::new(b"key", b"value", 7, Mono::NEVER, Version(3));
         tight.set_stamp(11);
         tight.set_hash(12);
+        tight.set_copy(true);
         assert!(tight.set_expiry(Mono::NEVER));
         assert!(!tight.set_expiry(Mono(6)));
         assert_eq!(tight.expires(), Mono::NEVER);
         let copy = tight.with_expiry(Mono(6));
         assert_eq!((copy.key(), copy.value(), copy.flags()), (&b"key"[..], &b"value"[..], 7));
         assert_eq!((copy.expires(), copy.version(), copy.stamp(), copy.hash()), (Mono(6), Version(3), 11, 12));
+        assert!(copy.is_copy());
     }
 
     #[test]

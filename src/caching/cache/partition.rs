@@ -55,6 +55,14 @@ pub(super) struct KeptHash;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeptHasher(u64);
 
+/// Which entry it is: its hash and where its list node lies, until it is removed. No key is compared, and nothing is read through it.
+pub(super) type Identity = (u32, *const Entry);
+
+/// Which of a partition's entries this one is.
+pub(super) fn identity_of(entry: &Entry) -> Identity {
+    (entry.hash(), std::ptr::from_ref(entry))
+}
+
 /// A partition is shrunk when its entries are no more than one in so many of the nodes it has.
 const IDLE_NODES: usize = 4;
 
@@ -129,9 +137,19 @@ impl Partition {
         Some(entry)
     }
 
+    /// The very entry that [`identity_of`] was asked about, to be changed or moved as by [`find_mut`](Partition::find_mut).
+    pub fn identified(&mut self, (hash, at): Identity) -> Option<Found<'_>> {
+        self.find_mut(hash, |entry| std::ptr::eq(entry, at))
+    }
+
+    /// The least recently used entry.
+    pub fn front(&self) -> Option<&Entry> {
+        self.map.front().map(|(listed, ())| &listed.0)
+    }
+
     /// The least recently used entry's stamp.
     pub fn front_stamp(&self) -> Option<u64> {
-        self.map.front().map(|(listed, ())| listed.0.stamp())
+        self.front().map(Entry::stamp)
     }
 
     /// The entries, least recently used first.
