@@ -20,6 +20,8 @@ use toml::de::{DeTable, DeValue};
 
 use options::{Found, Opt};
 
+use crate::topology::view::Mirrors;
+
 /// Everything a node can be told. `conf/spydercache.toml` is the manual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -73,15 +75,8 @@ pub struct Network {
     pub silence_ms: u64,
     /// What a pool without a majority does.
     pub on_silence: OnSilence,
-}
-
-/// Who keeps copies of a node's keys.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Mirrors {
-    /// The next so many distinct nodes on the ring.
-    Next(u32),
-    /// These nodes, which stand by for this one alone.
-    Named(Vec<SocketAddr>),
+    /// How long a pool that was down as a whole waits for those that are missing.
+    pub boot_wait_ms: u64,
 }
 
 /// What a pool without a majority does.
@@ -179,6 +174,7 @@ impl Default for Config {
                 heartbeat_ms: 100,
                 silence_ms: 500,
                 on_silence: OnSilence::Wait,
+                boot_wait_ms: 10_000,
             },
             journal: Journal { enabled: true, dir: String::new(), sync: Sync::Everysec, segment_size: 64 << 20 },
             limits: Limits {
@@ -302,12 +298,6 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.network.mirrors != Mirrors::Next(0) {
-            warnings.push("network.mirrors is read, but takes effect with the next release: keys have no copies yet".into());
-        }
-        if self.network.on_silence != OnSilence::Wait {
-            warnings.push("network.on_silence is read, but takes effect with the next release".into());
-        }
         for (key, secret) in [("password", &self.security.password), ("pool_secret", &self.security.pool_secret)] {
             if !secret.is_empty() {
                 warnings.push(format!("security.{key} is read, but without effect yet: nobody is asked for it"));
@@ -448,7 +438,7 @@ mod tests {
             assert_eq!((node.local.node_id.as_str(), node.local.node_port), (["1", "2", "3"][i], 8001 + i as u16));
             assert_eq!(node.network.peers.iter().map(SocketAddr::port).collect::<Vec<_>>(), others);
             assert_eq!(node.journal_dir(), PathBuf::from(format!("data/{}", i + 1)));
-            assert_eq!(node.network.mirrors, Mirrors::Next(0));
+            assert_eq!(node.network.mirrors, Mirrors::Next(1));
         }
     }
 
@@ -476,7 +466,7 @@ mod tests {
         assert_eq!(config.local.node_id, "7");
         assert_eq!(parsed("[network]\npeers = \"\"").network.peers, []);
         assert_eq!(parsed("[network]\nmirrors = 2").network.mirrors, Mirrors::Next(2));
-        assert_eq!(parsed("[network]\nmirrors = []").network.mirrors, Mirrors::Next(0));
+        assert_eq!(parsed("[network]\nmirrors = []").network.mirrors, Mirrors::Named(Vec::new()));
     }
 
     #[test]
@@ -569,7 +559,7 @@ mod tests {
     #[test]
     fn what_has_no_effect_yet_is_said() {
         assert_eq!(Config::default().warnings(), [""; 0]);
-        let ineffective = ["network.mirrors=1", "network.on_silence=serve", "security.password=x", "security.pool_secret=y"];
+        let ineffective = ["security.password=x", "security.pool_secret=y"];
         let warnings = set(&ineffective).unwrap().warnings();
         assert_eq!(warnings.len(), ineffective.len());
         assert!(ineffective.iter().zip(&warnings).all(|(set, warning)| warning.starts_with(set.split('=').next().unwrap())));

@@ -1,7 +1,7 @@
 //! The only user of `std::fs`: a node's folder, and the helper thread that syncs.
 //!
 //! A folder belongs to one node: a lock file sees to that for as long as the process lives, however it ends. It holds the segments of the
-//! journal, the number of the node's present life, and nothing else that is looked at.
+//! journal, the number of the node's present life, the last view of the pool it took part in, and nothing else that is looked at.
 //!
 //! Writes go to the page cache and return at once, unless the disk is in trouble. A sync may take milliseconds, and seconds on a bad day;
 //! so it is done by the [`Syncer`], one thread that owns nothing: it gets duplicates of file handles and a number, and reports the number
@@ -23,6 +23,8 @@ use crate::caching::record::Format;
 const LOCK: &str = "lock";
 /// The file that says which life of the node this is.
 const INCARNATION: &str = "incarnation";
+/// The file with the last view of the pool that the node took part in.
+const VIEW: &str = "view";
 /// Left segments that may wait for their sync; past it, the oldest is synced on the spot. Without syncs it bounds the open files.
 const MAX_UNSYNCED: usize = 8;
 
@@ -85,11 +87,26 @@ impl Folder {
 
     /// Writes down which life of the node this is. When this returns, a power cut does not undo it; at no moment is there half a number.
     pub fn write_incarnation(&self, incarnation: u64) -> io::Result<()> {
-        let path = self.path.join(INCARNATION);
+        self.write_whole(INCARNATION, format!("{incarnation}\n").as_bytes())
+    }
+
+    /// The view that was kept last; none if there is none that can be read.
+    pub fn read_view(&self) -> Option<Vec<u8>> {
+        fs::read(self.path.join(VIEW)).ok()
+    }
+
+    /// Keeps a view in place of the one before. When this returns, a power cut does not undo it.
+    pub fn write_view(&self, view: &[u8]) -> io::Result<()> {
+        self.write_whole(VIEW, view)
+    }
+
+    /// Replaces a small file: at no moment is there half of it.
+    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path.join(name);
         let unfinished = path.with_extension("tmp");
         let write = || {
             let mut file = File::create(&unfinished)?;
-            writeln!(file, "{incarnation}")?;
+            file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&unfinished, &path)?;
             self.sync_names()

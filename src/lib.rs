@@ -24,6 +24,15 @@
 //! - *turn*: one round of the event loop. *Link*: a connection between two nodes.
 //! - *journal*: the segments of records on disk; to *reconstruct* is to read them back.
 //!
+//! In a pool with mirrors, besides:
+//!
+//! - *view*: who takes part and where the keys are, agreed on by all. *Epoch*: its number. *Lineage*: views that succeed one another; a
+//!   pool that was down as a whole begins a new one.
+//! - *seat*: a member in a view.
+//! - *holder*: a node that gets a key's writes, its owner included. It is *complete* if it has all there is to have of the key's arc, and
+//!   *filling* until then. A *mirror* is a holder that is not the owner.
+//! - *lease*: the others' word, for a while, that they will not go on without a node. Only with one does it serve.
+//!
 //! # Modules, in reading order
 
 pub mod caching;
@@ -31,6 +40,7 @@ pub mod communication;
 pub mod config;
 pub mod disk;
 pub mod hash;
+pub mod msgpack;
 pub mod node;
 pub mod prng;
 pub mod stats;

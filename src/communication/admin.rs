@@ -3,12 +3,13 @@
 //!
 //! ```text
 //!   put KEY VALUE      STORED                       alive        ALIVE node_id
-//!   connect IP:PORT    OK, or SERVER_ERROR why      owner KEY    OWNER node_id, MIRROR node_id ..., END
-//!   dead IP:PORT       OK, or SERVER_ERROR why      ring         NODE ... for each member, END
-//!   reconstruct        OK, or SERVER_ERROR why      peers        PEER ... for each other node, END
+//!   connect IP:PORT    OK, or SERVER_ERROR why      owner KEY    OWNER node_id, MIRROR node_id ..., FILLING node_id ..., END
+//!   dead IP:PORT       OK, or SERVER_ERROR why      ring         NODE ... for each member, VIEW ..., END
+//!   reconstruct        OK, or SERVER_ERROR why      peers        PEER ... for each other node, SELF ..., END
 //! ```
 //!
-//! Scripts read these forms. A wrong argument is answered with the verb's usage.
+//! Scripts read these forms. VIEW, SELF, FILLING, and what stands behind a line's usual words are there only where nodes agree on views. A
+//! MIRROR has all that its owner has; one that is FILLING is still being given it. A wrong argument is answered with the verb's usage.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use memchr::memchr;
 
 use super::memcached::{is_key, push_text};
 use crate::node::command::{Action, Admin, Command, Expiry, Request, Store, StoreMode};
-use crate::node::reply::{PeerLine, Report, RingLine};
+use crate::node::reply::{FillingLine, PeerLine, Report, RingLine, SelfLine, TieLine, ViewLine, Why};
 
 const HELP: &[u8] = concat!(
     "for people\r\n",
@@ -87,20 +88,41 @@ fn alone<'a>(rest: &[u8], admin: Admin<'a>) -> Option<Request<'a>> {
 pub(super) fn compose(report: &Report, output: &mut Vec<u8>) {
     match report {
         Report::Alive { node_id } => return push_line(&["ALIVE ", node_id], output),
-        Report::Owner { owner, mirrors } => push_owner(owner, mirrors, output),
-        Report::Ring(lines) => lines.iter().for_each(|line| push_member(line, output)),
-        Report::Peers(lines) => lines.iter().for_each(|line| push_peer(line, output)),
+        Report::Owner { owner, mirrors, filling } => push_owner(owner, mirrors, filling, output),
+        Report::Why(why) => push_why(why, output),
+        Report::Ring(lines, view) => {
+            lines.iter().for_each(|line| push_member(line, output));
+            view.iter().for_each(|view| push_view(view, output));
+        }
+        Report::Peers(lines, part) => {
+            lines.iter().for_each(|line| push_peer(line, output));
+            part.iter().for_each(|part| push_self(part, output));
+        }
         Report::Stats(stats) => push_stats(stats, output),
         Report::Status(status) => push_stats(&status.stats, output),
     }
     output.extend_from_slice(b"END\r\n");
 }
 
-fn push_owner(owner: &str, mirrors: &[String], output: &mut Vec<u8>) {
+fn push_owner(owner: &str, mirrors: &[String], filling: &[String], output: &mut Vec<u8>) {
     push_line(&["OWNER ", owner], output);
-    for mirror in mirrors {
-        push_line(&["MIRROR ", mirror], output);
+    mirrors.iter().for_each(|mirror| push_line(&["MIRROR ", mirror], output));
+    filling.iter().for_each(|filled| push_line(&["FILLING ", filled], output));
+}
+
+/// As `owner` says it, and the reason.
+fn push_why(why: &Why, output: &mut Vec<u8>) {
+    for (index, holder) in why.holders.iter().enumerate() {
+        let word = if index == 0 {
+            "OWNER "
+        } else if holder.is_complete {
+            "MIRROR "
+        } else {
+            "FILLING "
+        };
+        push_line(&[word, &holder.node_id], output);
     }
+    push_line(&["BECAUSE ", &why.because], output);
 }
 
 fn push_stats(stats: &[(String, String)], output: &mut Vec<u8>) {
@@ -109,18 +131,52 @@ fn push_stats(stats: &[(String, String)], output: &mut Vec<u8>) {
     }
 }
 
-/// `NODE node_id name up|down weight W share S%`
+/// `NODE node_id name up|down weight W share S%`, and with views ` holds H% seat STANDING`, and ` lacks L%` if it is being filled.
 fn push_member(line: &RingLine, output: &mut Vec<u8>) {
-    let RingLine { node_id, name, weight, share_percent, up } = line;
-    let figures = format!(" weight {weight} share {share_percent:.1}%");
+    let RingLine { node_id, name, weight, share_percent, up, seat } = line;
+    let mut figures = format!(" weight {weight} share {share_percent:.1}%");
+    if let Some(seat) = seat {
+        figures += &format!(" holds {:.1}% seat {}", seat.held_percent, seat.standing);
+        if seat.lacked_percent > 0.0 {
+            figures += &format!(" lacks {:.1}%", seat.lacked_percent);
+        }
+    }
     push_line(&["NODE ", node_id, " ", name, if *up { " up" } else { " down" }, &figures], output);
 }
 
-/// `PEER node_id name address state for Nms round_trip Nms`
+/// `VIEW epoch E lineage L up U of N lost_redundancy R`: the same at all nodes of a view.
+fn push_view(line: &ViewLine, output: &mut Vec<u8>) {
+    let ViewLine { lineage, epoch, up, seats, lost_redundancy } = line;
+    push_line(&[&format!("VIEW epoch {epoch} lineage {lineage:x} up {up} of {seats} lost_redundancy {lost_redundancy}")], output);
+}
+
+/// `SELF node_id serving|waiting|seatless epoch E lease Nms`: the node that is asked.
+fn push_self(line: &SelfLine, output: &mut Vec<u8>) {
+    let SelfLine { node_id, epoch, part, lease_ms } = line;
+    push_line(&["SELF ", node_id, " ", part.word(), &format!(" epoch {epoch} lease {lease_ms}ms")], output);
+}
+
+/// `PEER node_id name address state for Nms round_trip Nms`, and with views what [`of_tie`] says.
 fn push_peer(line: &PeerLine, output: &mut Vec<u8>) {
-    let PeerLine { node_id, name, address, state, for_ms, round_trip_ms } = line;
+    let PeerLine { node_id, name, address, state, for_ms, round_trip_ms, tie } = line;
     let figures = format!(" for {for_ms}ms round_trip {round_trip_ms}ms");
-    push_line(&["PEER ", node_id, " ", name, " ", address, " ", state, &figures], output);
+    let tie = tie.as_ref().map(of_tie).unwrap_or_default();
+    push_line(&["PEER ", node_id, " ", name, " ", address, " ", state, &figures, &tie], output);
+}
+
+/// ` seat STANDING epoch E lease Nms`, ` fills_others` if it does, and how far this node has filled it.
+fn of_tie(tie: &TieLine) -> String {
+    let TieLine { seat, epoch, lease_ms, fills_others, filling } = tie;
+    let fills_others = if *fills_others { " fills_others" } else { "" };
+    let filling = filling.as_ref().map(of_filling).unwrap_or_default();
+    format!(" seat {seat} epoch {epoch} lease {lease_ms}ms{fills_others}{filling}")
+}
+
+/// ` filling P% keys K rate R MB/s left Nms`
+fn of_filling(filling: &FillingLine) -> String {
+    let FillingLine { percent, keys, bytes_per_s, left_ms, .. } = filling;
+    let left = left_ms.map_or("?".into(), |left| format!("{left}ms"));
+    format!(" filling {percent:.1}% keys {keys} rate {:.1}MB/s left {left}", *bytes_per_s as f64 / 1e6)
 }
 
 fn push_line(parts: &[&str], output: &mut Vec<u8>) {
@@ -133,7 +189,7 @@ fn push_line(parts: &[&str], output: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::reply::Status;
+    use crate::node::reply::{Part, SeatLine, Status};
 
     fn written(report: &Report) -> String {
         let mut output = Vec::new();
@@ -142,27 +198,68 @@ mod tests {
     }
 
     fn member(up: bool) -> RingLine {
-        RingLine { node_id: "1".into(), name: "127.0.0.1:8001".into(), weight: 2, share_percent: 66.64, up }
+        RingLine { node_id: "1".into(), name: "127.0.0.1:8001".into(), weight: 2, share_percent: 66.64, up, seat: None }
     }
 
     fn peer() -> PeerLine {
         let (node_id, name, address) = ("2".into(), "b".into(), "127.0.0.1:8002".into());
-        PeerLine { node_id, name, address, state: "up", for_ms: 1500, round_trip_ms: 1 }
+        PeerLine { node_id, name, address, state: "up", for_ms: 1500, round_trip_ms: 1, tie: None }
+    }
+
+    fn view() -> ViewLine {
+        ViewLine { lineage: 65_537, epoch: 7, up: 2, seats: 3, lost_redundancy: 4 }
+    }
+
+    fn part() -> SelfLine {
+        SelfLine { node_id: "1".into(), epoch: 7, part: Part::Serving, lease_ms: 187 }
+    }
+
+    fn owner(mirrors: &[&str], filling: &[&str]) -> Report {
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        Report::Owner { owner: "1".into(), mirrors: ids(mirrors), filling: ids(filling) }
     }
 
     #[test]
     fn reports_have_the_forms_that_scripts_read() {
         for (report, text) in [
             (Report::Alive { node_id: "1".into() }, "ALIVE 1\r\n"),
-            (Report::Owner { owner: "1".into(), mirrors: Vec::new() }, "OWNER 1\r\nEND\r\n"),
-            (Report::Owner { owner: "1".into(), mirrors: vec!["3".into(), "2".into()] }, "OWNER 1\r\nMIRROR 3\r\nMIRROR 2\r\nEND\r\n"),
+            (owner(&[], &[]), "OWNER 1\r\nEND\r\n"),
+            (owner(&["3", "2"], &[]), "OWNER 1\r\nMIRROR 3\r\nMIRROR 2\r\nEND\r\n"),
             (
-                Report::Ring(vec![member(true), member(false)]),
+                Report::Ring(vec![member(true), member(false)], None),
                 "NODE 1 127.0.0.1:8001 up weight 2 share 66.6%\r\nNODE 1 127.0.0.1:8001 down weight 2 share 66.6%\r\nEND\r\n",
             ),
-            (Report::Peers(vec![peer()]), "PEER 2 b 127.0.0.1:8002 up for 1500ms round_trip 1ms\r\nEND\r\n"),
-            (Report::Peers(Vec::new()), "END\r\n"),
+            (Report::Peers(vec![peer()], None), "PEER 2 b 127.0.0.1:8002 up for 1500ms round_trip 1ms\r\nEND\r\n"),
+            (Report::Peers(Vec::new(), None), "END\r\n"),
             (Report::Stats(vec![("pid".into(), "7".into())]), "STAT pid 7\r\nEND\r\n"),
+        ] {
+            assert_eq!(written(&report), text);
+        }
+    }
+
+    #[test]
+    fn with_views_the_forms_are_the_same_and_go_on_behind_their_usual_words() {
+        let seat = |standing, lacked_percent| Some(SeatLine { standing, held_percent: 66.66, lacked_percent });
+        let filling = FillingLine { percent: 25.04, keys: 10, bytes: 1, bytes_per_s: 12_340_000, left_ms: Some(900) };
+        let tie = |filling| Some(TieLine { seat: "up", epoch: 7, lease_ms: 90, fills_others: true, filling });
+        for (report, text) in [
+            (owner(&["3"], &["2"]), "OWNER 1\r\nMIRROR 3\r\nFILLING 2\r\nEND\r\n"),
+            (
+                Report::Ring(
+                    vec![RingLine { seat: seat("leaving", 0.0), ..member(true) }, RingLine { seat: seat("gone", 3.0), ..member(false) }],
+                    Some(view()),
+                ),
+                "NODE 1 127.0.0.1:8001 up weight 2 share 66.6% holds 66.7% seat leaving\r\n\
+                 NODE 1 127.0.0.1:8001 down weight 2 share 66.6% holds 66.7% seat gone lacks 3.0%\r\n\
+                 VIEW epoch 7 lineage 10001 up 2 of 3 lost_redundancy 4\r\nEND\r\n",
+            ),
+            (
+                Report::Peers(vec![PeerLine { tie: tie(Some(filling)), ..peer() }, PeerLine { tie: tie(None), ..peer() }], Some(part())),
+                "PEER 2 b 127.0.0.1:8002 up for 1500ms round_trip 1ms seat up epoch 7 lease 90ms fills_others \
+                 filling 25.0% keys 10 rate 12.3MB/s left 900ms\r\n\
+                 PEER 2 b 127.0.0.1:8002 up for 1500ms round_trip 1ms seat up epoch 7 lease 90ms fills_others\r\n\
+                 SELF 1 serving epoch 7 lease 187ms\r\nEND\r\n",
+            ),
         ] {
             assert_eq!(written(&report), text);
         }
@@ -178,6 +275,8 @@ mod tests {
             incarnation: 1,
             uptime_ms: 1,
             serving: true,
+            view: Some(view()),
+            part: Some(part()),
             ring: vec![member(true)],
             peers: vec![peer()],
             stats: vec![("name".into(), "a\r\nEND".into())],

@@ -12,25 +12,23 @@
 //! understood once cannot be trusted to be in step afterwards.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
-
-use rmp::decode::bytes::{Bytes, BytesReadError};
-use rmp::{Marker, decode, encode};
 
 use crate::caching::Version;
+use crate::msgpack::{Malformed, Parse, Reader, Writer};
 use crate::node::command::{Action, Command, Expiry, Store, StoreMode};
-use crate::node::message::{Introduction, Message, Outcome, RequestId};
+use crate::node::message::{Change, Digest, Introduction, Message, Outcome, Promise, Pulse, RequestId, Tag};
 use crate::node::reply::Failure;
-use crate::topology::membership::{Card, MAX_MEMBERS, MAX_WEIGHT};
+use crate::topology::membership::MAX_MEMBERS;
+use crate::topology::view::{View, ViewId};
 
 /// Bytes of the length before a frame.
 const LENGTH_BYTES: usize = 4;
 /// What a frame may hold besides one key and one value.
-const FRAME_SLACK: usize = 64 << 10;
+const FRAME_SLACK: usize = 1 << 20;
+/// A key's digest and its version.
+const HOLDING_BYTES: usize = 16;
 /// The largest greeting: its first byte must be 0.
 pub const MAX_GREETING: usize = (1 << 24) - 1;
-/// Most members in one message.
-const MAX_CARDS: usize = MAX_MEMBERS;
 
 /// What the front of a link's input is.
 #[derive(Debug, PartialEq)]
@@ -90,23 +88,31 @@ mod kind {
     pub const FLUSH: u64 = 8;
     pub const MEMBERS: u64 = 9;
     pub const DECLARE: u64 = 10;
+    pub const PREPARE: u64 = 11;
+    pub const PROMISE: u64 = 12;
+    pub const OUTBID: u64 = 13;
+    pub const ACCEPT: u64 = 14;
+    pub const ACCEPTED: u64 = 15;
+    pub const COMMIT: u64 = 16;
+    pub const MIRROR: u64 = 17;
+    pub const MIRRORED: u64 = 18;
+    pub const DOUBTS: u64 = 19;
+    pub const SURVEY: u64 = 20;
+    pub const HOLDINGS: u64 = 21;
 }
-
-/// Writes fields. Writing into a vector cannot fail, so the results are `expect`ed.
-struct Writer<'o>(&'o mut Vec<u8>);
-
-const INFALLIBLE: &str = "a vector takes every byte";
 
 impl Writer<'_> {
     fn message(&mut self, message: &Message<'_>) {
         match message {
-            Message::Hello(introduction) => self.array(5).number(kind::HELLO).introduction(introduction),
-            Message::Welcome(introduction) => self.array(5).number(kind::WELCOME).introduction(introduction),
+            Message::Hello(introduction) => self.array(6).number(kind::HELLO).introduction(introduction),
+            Message::Welcome(introduction) => self.array(6).number(kind::WELCOME).introduction(introduction),
             Message::Refused { reason } => self.array(2).number(kind::REFUSED).text(reason),
-            Message::Ping { number } => self.array(2).number(kind::PING).number(*number),
-            Message::Pong { number } => self.array(2).number(kind::PONG).number(*number),
-            Message::Request { id, command } => {
-                self.array(4).number(kind::REQUEST).number(id.0).bytes(&command.key).action(&command.action)
+            Message::Ping { number, pulse } => self.array(3).number(kind::PING).number(*number).pulse(pulse),
+            Message::Pong { number, grant, pulse } => {
+                self.array(4).number(kind::PONG).number(*number).view_id(grant.unwrap_or_default()).pulse(pulse)
+            }
+            Message::Request { id, view, serial, command } => {
+                self.array(6).number(kind::REQUEST).number(id.0).view_id(*view).number(*serial).bytes(&command.key).action(&command.action)
             }
             Message::Answer { id, outcome } => self.array(3).number(kind::ANSWER).number(id.0).outcome(outcome),
             Message::Flush { id, delay_ms } => self.array(3).number(kind::FLUSH).number(id.0).number(*delay_ms),
@@ -114,24 +120,102 @@ impl Writer<'_> {
             Message::Declare { name, incarnation, dead } => {
                 self.array(4).number(kind::DECLARE).text(name).number(*incarnation).number(u64::from(*dead))
             }
+            Message::Prepare { base, ballot } => self.array(3).number(kind::PREPARE).view_id(*base).number(*ballot),
+            Message::Promise(promise) => self.array(7).number(kind::PROMISE).promise(promise),
+            Message::Outbid { base, ballot } => self.array(3).number(kind::OUTBID).view_id(*base).number(*ballot),
+            Message::Accept { base, ballot, view, silent } => {
+                self.array(5).number(kind::ACCEPT).view_id(*base).number(*ballot).view(view).seats(silent)
+            }
+            Message::Accepted { base, ballot } => self.array(3).number(kind::ACCEPTED).view_id(*base).number(*ballot),
+            Message::Commit(view) => self.array(2).number(kind::COMMIT).view(view),
+            Message::Mirror { view, number, done, tag, change } => {
+                self.array(6).number(kind::MIRROR).view_id(*view).number(*number).number(*done).tag(tag.as_ref()).change(change)
+            }
+            Message::Mirrored { view, number } => self.array(3).number(kind::MIRRORED).view_id(*view).number(*number),
+            Message::Doubts { view, keys } => {
+                self.array(3).number(kind::DOUBTS).view_id(*view).array(keys.len());
+                keys.iter().fold(self, |writer, key| writer.bytes(key))
+            }
+            Message::Survey { view, from, to, digest } => {
+                self.array(6).number(kind::SURVEY).view_id(*view).number((*from).into()).number((*to).into());
+                self.number(digest.count).number(digest.sum)
+            }
+            Message::Holdings { view, from, to, list } => {
+                self.array(5).number(kind::HOLDINGS).view_id(*view).number((*from).into()).number((*to).into()).list(list.as_deref())
+            }
         };
     }
 
-    fn introduction(&mut self, introduction: &Introduction<'_>) -> &mut Self {
-        self.number(introduction.protocol.into()).text(&introduction.pool).card(&introduction.me).cards(&introduction.others)
+    fn view_id(&mut self, id: ViewId) -> &mut Self {
+        self.array(2).number(id.lineage).number(id.epoch)
     }
 
-    fn cards(&mut self, cards: &[Card]) -> &mut Self {
-        self.array(cards.len());
-        for card in cards {
-            self.card(card);
+    fn view(&mut self, view: &View) -> &mut Self {
+        let mut bytes = Vec::new();
+        view.write(&mut bytes);
+        self.bytes(&bytes)
+    }
+
+    fn optional_view(&mut self, view: Option<&View>) -> &mut Self {
+        match view {
+            Some(view) => self.view(view),
+            None => self.nil(),
         }
-        self
     }
 
-    fn card(&mut self, card: &Card) -> &mut Self {
-        let Card { name, node_id, address, weight, incarnation } = card;
-        self.array(5).text(name).text(node_id).text(&address.to_string()).number((*weight).into()).number(*incarnation)
+    fn pulse(&mut self, pulse: &Pulse) -> &mut Self {
+        let Pulse { view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done } = pulse;
+        let flags = [*takes_part, *is_active, *has_filled, *leaves];
+        let flags = flags.iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
+        self.array(6).view_id(*view).number(flags).number(*parent).number(*size).number(*watermark).number(*done)
+    }
+
+    fn seats(&mut self, seats: &[u16]) -> &mut Self {
+        self.array(seats.len());
+        seats.iter().fold(self, |writer, seat| writer.number((*seat).into()))
+    }
+
+    fn promise(&mut self, promise: &Promise) -> &mut Self {
+        let Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived } = promise;
+        let flags = [*is_quiet, *has_filled, *leaves, *has_survived].iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
+        self.view_id(*base).number(*ballot).number(accepted.as_ref().map_or(0, |(ballot, _)| *ballot));
+        self.optional_view(accepted.as_ref().map(|(_, view)| view)).number(flags).optional_view(kept.as_ref())
+    }
+
+    fn tag(&mut self, tag: Option<&Tag<'_>>) -> &mut Self {
+        match tag {
+            Some(Tag { seat, serial, outcome }) => self.array(3).number((*seat).into()).number(*serial).outcome(outcome),
+            None => self.array(0),
+        }
+    }
+
+    fn change(&mut self, change: &Change<'_>) -> &mut Self {
+        match change {
+            Change::Put { key, value, flags, ttl_ms, version } => {
+                self.array(6).number(0).bytes(key).bytes(value).number((*flags).into()).optional_number(*ttl_ms).number(version.0)
+            }
+            Change::Delete { key, version } => self.array(3).number(1).bytes(key).number(version.0),
+            Change::Keep { key, version, ttl_ms } => self.array(4).number(2).bytes(key).number(version.0).optional_number(*ttl_ms),
+            Change::Drop { from, to, digests } => {
+                self.array(4).number(3).number((*from).into()).number((*to).into()).array(digests.len());
+                digests.iter().fold(self, |writer, digest| writer.number(*digest))
+            }
+        }
+    }
+
+    fn list(&mut self, list: Option<&[(u64, u64)]>) -> &mut Self {
+        let Some(list) = list else { return self.nil() };
+        let mut bytes = Vec::with_capacity(list.len() * HOLDING_BYTES);
+        for (digest, version) in list {
+            bytes.extend(digest.to_be_bytes());
+            bytes.extend(version.to_be_bytes());
+        }
+        self.bytes(&bytes)
+    }
+
+    fn introduction(&mut self, introduction: &Introduction<'_>) -> &mut Self {
+        self.number(introduction.protocol.into()).text(&introduction.pool).card(&introduction.me).cards(&introduction.others);
+        self.number(introduction.copies.into())
     }
 
     fn action(&mut self, action: &Action<'_>) -> &mut Self {
@@ -191,95 +275,34 @@ impl Writer<'_> {
             Failure::OutcomeUnknown => (4, ""),
             Failure::Overloaded => (5, ""),
             Failure::Refused(why) => (6, why.as_str()),
+            Failure::Elsewhere => (7, ""),
         };
         self.number(code).text(why)
     }
-
-    fn array(&mut self, length: usize) -> &mut Self {
-        let length = u32::try_from(length).expect("lists are limited far below 2^32");
-        encode::write_array_len(self.0, length).expect(INFALLIBLE);
-        self
-    }
-
-    fn number(&mut self, number: u64) -> &mut Self {
-        encode::write_uint(self.0, number).expect(INFALLIBLE);
-        self
-    }
-
-    fn optional_number(&mut self, number: Option<u64>) -> &mut Self {
-        match number {
-            Some(number) => self.number(number),
-            None => self.nil(),
-        }
-    }
-
-    fn text(&mut self, text: &str) -> &mut Self {
-        encode::write_str(self.0, text).expect(INFALLIBLE);
-        self
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        encode::write_bin(self.0, bytes).expect(INFALLIBLE);
-        self
-    }
-
-    fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
-        match bytes {
-            Some(bytes) => self.bytes(bytes),
-            None => self.nil(),
-        }
-    }
-
-    fn nil(&mut self) -> &mut Self {
-        encode::write_nil(self.0).expect(INFALLIBLE);
-        self
-    }
 }
-
-/// The bytes are no message. What is wrong with them matters to nobody: the link ends.
-struct Malformed;
-
-impl<E> From<decode::ValueReadError<E>> for Malformed
-where
-    E: decode::RmpReadErr,
-{
-    fn from(_: decode::ValueReadError<E>) -> Malformed {
-        Malformed
-    }
-}
-
-impl From<decode::NumValueReadError<BytesReadError>> for Malformed {
-    fn from(_: decode::NumValueReadError<BytesReadError>) -> Malformed {
-        Malformed
-    }
-}
-
-type Parse<T> = Result<T, Malformed>;
 
 fn parse(body: &[u8]) -> Parse<Message<'_>> {
-    let mut reader = Reader { rest: Bytes::new(body) };
+    let mut reader = Reader::new(body);
     let fields = reader.array()?;
     let message = reader.message(fields)?;
-    if reader.rest.remaining_slice().is_empty() { Ok(message) } else { Err(Malformed) }
-}
-
-/// Reads fields. Bytes and texts are borrowed from the input, and their lengths are checked against what is there before use.
-struct Reader<'a> {
-    rest: Bytes<'a>,
+    if reader.is_at_end() { Ok(message) } else { Err(Malformed) }
 }
 
 impl<'a> Reader<'a> {
     fn message(&mut self, fields: usize) -> Parse<Message<'a>> {
         Ok(match (self.number()?, fields) {
-            (kind::HELLO, 5) => Message::Hello(self.introduction()?),
-            (kind::WELCOME, 5) => Message::Welcome(self.introduction()?),
+            (kind::HELLO, 6) => Message::Hello(self.introduction()?),
+            (kind::WELCOME, 6) => Message::Welcome(self.introduction()?),
             (kind::REFUSED, 2) => Message::Refused { reason: Cow::Borrowed(self.text()?) },
-            (kind::PING, 2) => Message::Ping { number: self.number()? },
-            (kind::PONG, 2) => Message::Pong { number: self.number()? },
-            (kind::REQUEST, 4) => {
-                let id = RequestId(self.number()?);
+            (kind::PING, 3) => Message::Ping { number: self.number()?, pulse: self.pulse()? },
+            (kind::PONG, 4) => {
+                let (number, grant) = (self.number()?, self.view_id()?);
+                Message::Pong { number, grant: (grant != ViewId::default()).then_some(grant), pulse: self.pulse()? }
+            }
+            (kind::REQUEST, 6) => {
+                let (id, view, serial) = (RequestId(self.number()?), self.view_id()?, self.number()?);
                 let key = Cow::Borrowed(self.bytes()?);
-                Message::Request { id, command: Command { key, action: self.action()? } }
+                Message::Request { id, view, serial, command: Command { key, action: self.action()? } }
             }
             (kind::ANSWER, 3) => Message::Answer { id: RequestId(self.number()?), outcome: self.outcome()? },
             (kind::FLUSH, 3) => Message::Flush { id: RequestId(self.number()?), delay_ms: self.number()? },
@@ -288,34 +311,122 @@ impl<'a> Reader<'a> {
                 let name = Cow::Borrowed(self.text()?);
                 Message::Declare { name, incarnation: self.number()?, dead: self.flag()? }
             }
+            (kind, fields) => return self.message_of_a_mirrored_pool(kind, fields),
+        })
+    }
+
+    fn message_of_a_mirrored_pool(&mut self, kind: u64, fields: usize) -> Parse<Message<'a>> {
+        Ok(match (kind, fields) {
+            (kind::PREPARE, 3) => Message::Prepare { base: self.view_id()?, ballot: self.number()? },
+            (kind::PROMISE, 7) => Message::Promise(Box::new(self.promise()?)),
+            (kind::OUTBID, 3) => Message::Outbid { base: self.view_id()?, ballot: self.number()? },
+            (kind::ACCEPT, 5) => {
+                let (base, ballot, view) = (self.view_id()?, self.number()?, Box::new(self.view()?));
+                Message::Accept { base, ballot, view, silent: self.seats()? }
+            }
+            (kind::ACCEPTED, 3) => Message::Accepted { base: self.view_id()?, ballot: self.number()? },
+            (kind::COMMIT, 2) => Message::Commit(Box::new(self.view()?)),
+            (kind::MIRROR, 6) => {
+                let (view, number, done) = (self.view_id()?, self.number()?, self.number()?);
+                Message::Mirror { view, number, done, tag: self.tag()?, change: self.change()? }
+            }
+            (kind::MIRRORED, 3) => Message::Mirrored { view: self.view_id()?, number: self.number()? },
+            (kind::DOUBTS, 3) => {
+                let view = self.view_id()?;
+                let keys = (0..self.array()?).map(|_| Ok(Cow::Borrowed(self.bytes()?))).collect::<Parse<_>>()?;
+                Message::Doubts { view, keys }
+            }
+            (kind::SURVEY, 6) => {
+                let (view, from, to) = (self.view_id()?, self.number_u32()?, self.number_u32()?);
+                Message::Survey { view, from, to, digest: Digest { count: self.number()?, sum: self.number()? } }
+            }
+            (kind::HOLDINGS, 5) => {
+                let (view, from, to) = (self.view_id()?, self.number_u32()?, self.number_u32()?);
+                Message::Holdings { view, from, to, list: self.list()? }
+            }
             _ => return Err(Malformed),
         })
+    }
+
+    fn view_id(&mut self) -> Parse<ViewId> {
+        self.array_of(2)?;
+        Ok(ViewId { lineage: self.number()?, epoch: self.number()? })
+    }
+
+    fn view(&mut self) -> Parse<View> {
+        View::read(self.bytes()?)
+    }
+
+    fn optional_view(&mut self) -> Parse<Option<View>> {
+        self.optional_bytes()?.map(|bytes| View::read(&bytes)).transpose()
+    }
+
+    fn pulse(&mut self) -> Parse<Pulse> {
+        self.array_of(6)?;
+        let (view, flags, parent, size) = (self.view_id()?, self.number()?, self.number()?, self.number()?);
+        let (watermark, done) = (self.number()?, self.number()?);
+        let [takes_part, is_active, has_filled, leaves] = [0, 1, 2, 3].map(|bit| flags >> bit & 1 == 1);
+        Ok(Pulse { view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done })
+    }
+
+    fn seats(&mut self) -> Parse<Vec<u16>> {
+        let count = self.array_up_to(MAX_MEMBERS)?;
+        (0..count).map(|_| u16::try_from(self.number()?).map_err(|_| Malformed)).collect()
+    }
+
+    fn promise(&mut self) -> Parse<Promise> {
+        let (base, ballot, accepted_in) = (self.view_id()?, self.number()?, self.number()?);
+        let accepted = self.optional_view()?.map(|view| (accepted_in, view));
+        let (flags, kept) = (self.number()?, self.optional_view()?);
+        let [is_quiet, has_filled, leaves, has_survived] = [0, 1, 2, 3].map(|bit| flags >> bit & 1 == 1);
+        Ok(Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived })
+    }
+
+    fn tag(&mut self) -> Parse<Option<Tag<'a>>> {
+        Ok(match self.array()? {
+            0 => None,
+            3 => {
+                let seat = u16::try_from(self.number()?).map_err(|_| Malformed)?;
+                Some(Tag { seat, serial: self.number()?, outcome: self.outcome()? })
+            }
+            _ => return Err(Malformed),
+        })
+    }
+
+    fn change(&mut self) -> Parse<Change<'a>> {
+        let fields = self.array()?;
+        Ok(match (self.number()?, fields) {
+            (0, 6) => {
+                let (key, value) = (Cow::Borrowed(self.bytes()?), Cow::Borrowed(self.bytes()?));
+                let (flags, ttl_ms) = (self.number_u32()?, self.optional_number()?);
+                Change::Put { key, value, flags, ttl_ms, version: Version(self.number()?) }
+            }
+            (1, 3) => Change::Delete { key: Cow::Borrowed(self.bytes()?), version: Version(self.number()?) },
+            (2, 4) => {
+                let (key, version) = (Cow::Borrowed(self.bytes()?), Version(self.number()?));
+                Change::Keep { key, version, ttl_ms: self.optional_number()? }
+            }
+            (3, 4) => {
+                let (from, to) = (self.number_u32()?, self.number_u32()?);
+                let digests = (0..self.array()?).map(|_| self.number()).collect::<Parse<_>>()?;
+                Change::Drop { from, to, digests }
+            }
+            _ => return Err(Malformed),
+        })
+    }
+
+    fn list(&mut self) -> Parse<Option<Vec<(u64, u64)>>> {
+        let Some(bytes) = self.optional_bytes()? else { return Ok(None) };
+        let (pairs, rest) = bytes.as_chunks::<HOLDING_BYTES>();
+        let number = |half: &[u8]| half.iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+        let list = pairs.iter().map(|pair| (number(&pair[..8]), number(&pair[8..]))).collect();
+        if rest.is_empty() { Ok(Some(list)) } else { Err(Malformed) }
     }
 
     fn introduction(&mut self) -> Parse<Introduction<'a>> {
         let protocol = self.number_u32()?;
         let pool = Cow::Borrowed(self.text()?);
-        Ok(Introduction { protocol, pool, me: self.card()?, others: self.cards()? })
-    }
-
-    fn cards(&mut self) -> Parse<Vec<Card>> {
-        let count = self.array()?;
-        if count > MAX_CARDS {
-            return Err(Malformed);
-        }
-        (0..count).map(|_| self.card()).collect()
-    }
-
-    fn card(&mut self) -> Parse<Card> {
-        self.array_of(5)?;
-        let name = self.text()?.to_string();
-        let node_id = self.text()?.to_string();
-        let address: SocketAddr = self.text()?.parse().map_err(|_| Malformed)?;
-        let weight = self.number_u32()?;
-        if weight > MAX_WEIGHT {
-            return Err(Malformed);
-        }
-        Ok(Card { name, node_id, address, weight, incarnation: self.number()? })
+        Ok(Introduction { protocol, pool, me: self.card()?, others: self.cards()?, copies: self.number_u32()? })
     }
 
     fn action(&mut self) -> Parse<Action<'a>> {
@@ -386,65 +497,9 @@ impl<'a> Reader<'a> {
             (4, _) => Failure::OutcomeUnknown,
             (5, _) => Failure::Overloaded,
             (6, why) => Failure::Refused(why.to_string()),
+            (7, _) => Failure::Elsewhere,
             _ => return Err(Malformed),
         })
-    }
-
-    fn array(&mut self) -> Parse<usize> {
-        Ok(decode::read_array_len(&mut self.rest)? as usize)
-    }
-
-    fn array_of(&mut self, fields: usize) -> Parse<()> {
-        if self.array()? == fields { Ok(()) } else { Err(Malformed) }
-    }
-
-    fn number(&mut self) -> Parse<u64> {
-        Ok(decode::read_int(&mut self.rest)?)
-    }
-
-    fn number_u32(&mut self) -> Parse<u32> {
-        u32::try_from(self.number()?).map_err(|_| Malformed)
-    }
-
-    fn flag(&mut self) -> Parse<bool> {
-        match self.number()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Malformed),
-        }
-    }
-
-    fn text(&mut self) -> Parse<&'a str> {
-        let length = decode::read_str_len(&mut self.rest)? as usize;
-        std::str::from_utf8(self.take(length)?).map_err(|_| Malformed)
-    }
-
-    fn bytes(&mut self) -> Parse<&'a [u8]> {
-        let length = decode::read_bin_len(&mut self.rest)? as usize;
-        self.take(length)
-    }
-
-    fn optional_bytes(&mut self) -> Parse<Option<Cow<'a, [u8]>>> {
-        if self.skip_nil() { Ok(None) } else { Ok(Some(Cow::Borrowed(self.bytes()?))) }
-    }
-
-    fn optional_number(&mut self) -> Parse<Option<u64>> {
-        if self.skip_nil() { Ok(None) } else { Ok(Some(self.number()?)) }
-    }
-
-    fn skip_nil(&mut self) -> bool {
-        let rest = self.rest.remaining_slice();
-        let nil = rest.first() == Some(&Marker::Null.to_u8());
-        if nil {
-            self.rest = Bytes::new(&rest[1..]);
-        }
-        nil
-    }
-
-    fn take(&mut self, length: usize) -> Parse<&'a [u8]> {
-        let (taken, rest) = self.rest.remaining_slice().split_at_checked(length).ok_or(Malformed)?;
-        self.rest = Bytes::new(rest);
-        Ok(taken)
     }
 }
 
@@ -452,6 +507,8 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::prng::Prng;
+    use crate::topology::membership::{Card, MAX_WEIGHT};
+    use crate::topology::view::Past;
 
     const MAX: usize = 1 << 20;
 
@@ -463,7 +520,8 @@ mod tests {
             weight: 3,
             ..Card::of_address(([127, 0, 0, 1], port).into())
         };
-        let introduction = Introduction { protocol: 1, pool: "spyder".into(), me: card(8001), others: vec![card(8002), card(8003)] };
+        let introduction =
+            Introduction { protocol: 1, pool: "spyder".into(), me: card(8001), others: vec![card(8002), card(8003)], copies: 2 };
         let expiries = [Expiry::Never, Expiry::InMs(5), Expiry::AtWallMs(u64::MAX)];
         let modes = [StoreMode::Set, StoreMode::Add, StoreMode::Replace, StoreMode::Append, StoreMode::Prepend, StoreMode::Cas(Version(9))];
         let mut actions = vec![
@@ -485,6 +543,7 @@ mod tests {
             Failure::Unreachable,
             Failure::OutcomeUnknown,
             Failure::Overloaded,
+            Failure::Elsewhere,
             Failure::Refused("because".into()),
         ];
         let mut outcomes = vec![
@@ -501,21 +560,56 @@ mod tests {
             Outcome::Done,
         ];
         outcomes.extend(failures.into_iter().map(Outcome::Failed));
+        let id = ViewId { lineage: 9 << 40, epoch: 7 };
+        let view = View::first((9 << 40, 7), 2, &[card(8001), card(8002)], &[card(8003)], Past::Lost);
+        let pulse = Pulse { view: id, takes_part: true, has_filled: true, size: 3, watermark: 4, done: 5, ..Pulse::default() };
+        let promise = Promise {
+            base: id,
+            ballot: 5,
+            accepted: Some((4, view.clone())),
+            is_quiet: true,
+            has_filled: false,
+            leaves: true,
+            kept: Some(view.clone()),
+            has_survived: true,
+        };
+        let mirror = |tag, change| Message::Mirror { view: id, number: 70_000, done: 69_999, tag, change };
+        let key = Cow::Borrowed(&b"key"[..]);
+        let put = Change::Put { key: key.clone(), value: Cow::Borrowed(b"v\0"), flags: 7, ttl_ms: Some(5), version: Version(8) };
+        let tag = Tag { seat: 2, serial: 99, outcome: Outcome::Stored { version: Version(8), old: None } };
         let mut messages = vec![
+            Message::Prepare { base: ViewId::default(), ballot: 1 << 40 },
+            Message::Promise(Box::new(promise.clone())),
+            Message::Promise(Box::new(Promise { accepted: None, kept: None, ..promise })),
+            Message::Outbid { base: id, ballot: 2 },
+            Message::Accept { base: id, ballot: 3, view: Box::new(view.clone()), silent: vec![0, 700] },
+            Message::Accepted { base: id, ballot: 3 },
+            Message::Commit(Box::new(view)),
+            mirror(Some(tag), put),
+            mirror(None, Change::Delete { key: key.clone(), version: Version(9) }),
+            mirror(None, Change::Keep { key: key.clone(), version: Version(2), ttl_ms: None }),
+            mirror(None, Change::Drop { from: 0, to: u32::MAX, digests: vec![0, u64::MAX] }),
+            Message::Mirrored { view: id, number: 70_000 },
+            Message::Doubts { view: id, keys: vec![key.clone(), key] },
+            Message::Survey { view: id, from: 0, to: u32::MAX, digest: Digest { count: 3, sum: u64::MAX } },
+            Message::Holdings { view: id, from: 0, to: 9, list: None },
+            Message::Holdings { view: id, from: 0, to: 9, list: Some(vec![(u64::MAX, 1), (2, 3)]) },
             Message::Hello(introduction.clone()),
             Message::Welcome(introduction),
             Message::Refused { reason: "no".into() },
-            Message::Ping { number: 0 },
-            Message::Pong { number: u64::MAX },
+            Message::Ping { number: 0, pulse },
+            Message::Pong { number: u64::MAX, grant: None, pulse: Pulse::default() },
+            Message::Pong { number: 3, grant: Some(id), pulse },
             Message::Flush { id: RequestId(1), delay_ms: 2 },
             Message::Members(Vec::new()),
             Message::Declare { name: "n".into(), incarnation: 1, dead: true },
         ];
-        messages.extend(
-            actions
-                .into_iter()
-                .map(|action| Message::Request { id: RequestId(77), command: Command { key: Cow::Borrowed(b"key"), action } }),
-        );
+        messages.extend(actions.into_iter().map(|action| Message::Request {
+            id: RequestId(77),
+            view: id,
+            serial: 3,
+            command: Command { key: Cow::Borrowed(b"key"), action },
+        }));
         messages.extend(outcomes.into_iter().map(|outcome| Message::Answer { id: RequestId(5), outcome }));
         messages
     }

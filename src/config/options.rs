@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use log::LevelFilter;
 use toml::de::{DeInteger, DeValue};
 
-use super::{Config, ConfigError, Mirrors, OnSilence, Sync};
+use super::{Config, ConfigError, OnSilence, Sync};
+use crate::topology::view::Mirrors;
 
 /// One option.
 pub struct Opt {
@@ -52,6 +53,7 @@ options! {
     network.heartbeat_ms      = |v| number(v, 1, 60_000),      "a whole number from 1 to 60000";
     network.silence_ms        = |v| number(v, 2, 600_000),     "a whole number from 2 to 600000";
     network.on_silence        = on_silence,                    "\"wait\" or \"serve\"";
+    network.boot_wait_ms      = |v| number(v, 0, 3_600_000),   "a whole number from 0 to 3600000";
     journal.enabled           = yes_or_no,                     "true or false";
     journal.dir               = path,                          "a folder, or \"\" for data/<node_id>";
     journal.sync              = sync,                          "\"no\", \"everysec\" or \"always\"";
@@ -247,7 +249,6 @@ fn addresses(found: Found<'_>) -> Option<Vec<SocketAddr>> {
 
 fn mirrors(found: Found<'_>) -> Option<Mirrors> {
     match addresses(found) {
-        Some(named) if named.is_empty() => Some(Mirrors::Next(0)),
         Some(named) => Some(Mirrors::Named(named)),
         None => number(found, 0, 15).map(Mirrors::Next),
     }

@@ -8,7 +8,7 @@ use super::message::{Message, Outcome, RequestId};
 use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
 use super::{Node, Origin, Outputs, answer};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::membership::{Card, MAX_MEMBERS, Reason, Standing};
 use crate::topology::peers::LinkId;
@@ -28,6 +28,7 @@ impl Node {
             Admin::ResetStats => self.reset_stats(origin, out),
             Admin::Alive => answer(out, origin, b"", &Reply::Report(&self.report_alive())),
             Admin::Owner(key) => self.on_owner(origin, key, out),
+            Admin::Why(key) => answer(out, origin, key, &Reply::Report(&self.report_why(key, now))),
             Admin::Ring => answer(out, origin, b"", &Reply::Report(&self.report_ring())),
             Admin::Peers => answer(out, origin, b"", &Reply::Report(&self.report_peers(now))),
             Admin::Stats => answer(out, origin, b"", &Reply::Report(&self.report_stats(now))),
@@ -40,6 +41,9 @@ impl Node {
     /// link is not open is asked as soon as it is, or is found to be down.
     fn on_flush(&mut self, now: Now, origin: Origin, delay_ms: u64, out: &mut dyn Outputs) {
         self.schedule_flush(now, delay_ms);
+        if self.pact.is_some() {
+            return self.wait_for_flush(now, origin, delay_ms, out);
+        }
         let outstanding: Vec<MemberId> = self.membership.others().filter(|(_, member)| member.standing.owns()).map(|(id, _)| id).collect();
         let links: Vec<LinkId> = outstanding.iter().filter_map(|id| self.peers[id.index()].link()).collect();
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
@@ -72,10 +76,31 @@ impl Node {
     fn schedule_flush(&mut self, now: Now, delay_ms: u64) {
         self.stats.cmd_flush += 1;
         if delay_ms == 0 {
-            self.flush(now);
+            self.flush_pool(now);
         } else {
             self.flush_at = now.mono.plus(delay_ms);
         }
+    }
+
+    /// Forgets everything. In a pool with mirrors the next view does, everywhere at one moment.
+    pub(super) fn flush_pool(&mut self, now: Now) {
+        self.flush_at = Mono::NEVER;
+        match &mut self.pact {
+            None => self.flush(now),
+            Some(pact) => {
+                let flushes = pact.view.as_ref().map_or(0, |view| view.flushes);
+                pact.wants.flushes = Some(flushes + 1);
+            }
+        }
+    }
+
+    /// The client is answered when a view says so; of a flush that is to come later, at once.
+    fn wait_for_flush(&mut self, now: Now, origin: Origin, delay_ms: u64, out: &mut dyn Outputs) {
+        let wanted = self.pact.as_ref().and_then(|pact| pact.wants.flushes.map(|count| (pact.id.lineage, count)));
+        let Some((lineage, count)) = wanted.filter(|_| delay_ms == 0) else { return answer(out, origin, b"", &Reply::Done) };
+        let deadline = now.mono.plus(self.settings.request_timeout_ms);
+        self.requests.park(Parked { origin, deadline, waiting: Waiting::Flushed { lineage, count } });
+        self.tick_pact(now, out);
     }
 
     pub(super) fn end_flush_if_done(&mut self, id: RequestId, out: &mut dyn Outputs) {
@@ -111,6 +136,9 @@ impl Node {
         if member == MemberId::ME {
             return self.fail(origin, b"", &Failure::Refused(format!("{address} is this node itself")), out);
         }
+        if self.pact.is_some() {
+            return self.wait_to_be_seated(now, origin, member, out);
+        }
         self.declare(now, member, false, out);
         if self.membership.get(member).standing == Standing::Up && self.peers[member.index()].link().is_some() {
             return answer(out, origin, b"", &Reply::Done);
@@ -125,11 +153,44 @@ impl Node {
         match self.membership.find(address) {
             None => self.fail(origin, b"", &Failure::Refused(format!("{address} is no member of this pool")), out),
             Some(MemberId::ME) => self.fail(origin, b"", &Failure::Refused("this node cannot declare itself dead".into()), out),
+            Some(member) if self.pact.as_ref().is_some_and(|pact| pact.me.is_some()) => self.ban(now, origin, member, out),
             Some(member) => {
                 self.declare(now, member, true, out);
                 answer(out, origin, b"", &Reply::Done);
             }
         }
+    }
+
+    /// The next view takes a member in; the client is answered when it does.
+    fn wait_to_be_seated(&mut self, now: Now, origin: Origin, member: MemberId, out: &mut dyn Outputs) {
+        let deadline = now.mono.plus(self.settings.request_timeout_ms.max(2 * self.settings.pace.silence_ms));
+        let name = self.membership.get(member).card.name.clone();
+        let Some(pact) = &mut self.pact else { return };
+        if pact.seat_of(member).is_some() {
+            return answer(out, origin, b"", &Reply::Done);
+        }
+        pact.wants.bans.retain(|banned| *banned != name);
+        pact.wants.pardons.push(name);
+        pact.tie(member).dropped_at = None;
+        self.requests.park(Parked { origin, deadline, waiting: Waiting::Seated { member, seated: true } });
+        self.peers[member.index()].hurry(now.mono);
+        self.tick_peers(now, out);
+        self.tick_pact(now, out);
+    }
+
+    /// The next view leaves a member out, until `connect` names it or it begins a new life.
+    fn ban(&mut self, now: Now, origin: Origin, member: MemberId, out: &mut dyn Outputs) {
+        let name = self.membership.get(member).card.name.clone();
+        let Some(pact) = &mut self.pact else { return };
+        pact.wants.pardons.retain(|pardoned| *pardoned != name);
+        pact.wants.bans.push(name);
+        if pact.seat_of(member).is_none() {
+            answer(out, origin, b"", &Reply::Done);
+        } else {
+            let deadline = now.mono.plus(self.settings.request_timeout_ms);
+            self.requests.park(Parked { origin, deadline, waiting: Waiting::Seated { member, seated: false } });
+        }
+        self.tick_pact(now, out);
     }
 
     /// Declares a member dead, or no longer so, here and everywhere.
@@ -142,8 +203,7 @@ impl Node {
     }
 
     fn on_owner(&mut self, origin: Origin, key: &[u8], out: &mut dyn Outputs) {
-        let holders = self.membership.holders(self.hasher.hash(key).place, 1 + self.settings.mirrors);
-        match self.report_owner(&holders) {
+        match self.report_owner(self.hasher.hash(key).place) {
             Some(report) => answer(out, origin, key, &Reply::Report(&report)),
             None => self.fail(origin, key, &Failure::Unreachable, out),
         }

@@ -109,6 +109,8 @@ pub enum Admin<'a> {
     Alive,
     /// Who owns this key, and who mirrors it?
     Owner(Cow<'a, [u8]>),
+    /// Why does it, and what has this node of the key?
+    Why(Cow<'a, [u8]>),
     /// The nodes and their shares of the ring.
     Ring,
     /// The other nodes, as this one sees them.
@@ -143,6 +145,7 @@ impl Admin<'_> {
             Admin::Connect(address) => Admin::Connect(Cow::Owned(address.to_string())),
             Admin::Dead(address) => Admin::Dead(Cow::Owned(address.to_string())),
             Admin::Owner(key) => Admin::Owner(Cow::Owned(key.to_vec())),
+            Admin::Why(key) => Admin::Why(Cow::Owned(key.to_vec())),
             Admin::Reconstruct => Admin::Reconstruct,
             Admin::Alive => Admin::Alive,
             Admin::Ring => Admin::Ring,

@@ -9,7 +9,10 @@
 //! 4. The deadline passes: the client is told that the owner cannot be reached, or that the outcome is unknown.
 
 use super::command::Command;
+use super::local::Attempt;
 use super::message::{Message, Outcome, RequestId};
+use super::pact::Route;
+use super::remembered::Known;
 use super::reply::{Failure, Reply};
 use super::requests::{Forwarded, Parked, Waiting};
 use super::{Node, Origin, Outputs, answer, tally};
@@ -17,6 +20,10 @@ use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
+use crate::topology::view::ViewId;
+
+/// Who was told that a key has another owner asks again after this, if nothing has been heard by then.
+const ASK_AGAIN_MS: u64 = 5;
 
 impl Node {
     /// Sends a client's command to the key's owner, or keeps it until the owner's link opens.
@@ -29,20 +36,201 @@ impl Node {
             return self.fail_forwarded(origin, &command.key, &Failure::Overloaded, out);
         }
         let link = self.peers[owner.index()].link();
-        let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent: link.is_some() });
-        let deadline = now.mono.plus(self.settings.request_timeout_ms);
-        let id = self.requests.park(Parked { origin, deadline, waiting });
+        let id = self.park(now, origin, hash, command, owner, link.is_some());
         if let Some(link) = link {
-            out.send(link, &Message::Request { id, command: command.clone() });
+            self.send_request(id, link, out);
         }
     }
 
+    /// Parks a command that is to be carried out elsewhere, or later.
+    fn park(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, owner: MemberId, sent: bool) -> RequestId {
+        let is_write_of_ours = self.pact.is_some() && matches!(origin, Origin::Client(_)) && !command.is_read();
+        let serial = if is_write_of_ours {
+            self.last_serial += 1;
+            self.last_serial
+        } else {
+            0
+        };
+        let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+        let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view });
+        let deadline = now.mono.plus(self.settings.request_timeout_ms);
+        self.requests.park(Parked { origin, deadline, waiting })
+    }
+
+    fn send_request(&self, id: RequestId, link: LinkId, out: &mut dyn Outputs) {
+        if let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get(id) {
+            let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+            out.send(link, &Message::Request { id, view, serial: forwarded.serial, command: forwarded.command.clone() });
+        }
+    }
+
+    /// In a pool with mirrors: carries a command out, sends it where it belongs, or keeps it until that is known.
+    pub(super) fn dispatch(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
+        let owner = match self.route_in_turn(now, hash, out) {
+            Route::Here => return self.execute(now, origin, hash, command, out),
+            Route::There(owner) => owner,
+            Route::Later => MemberId::ME,
+        };
+        self.stats.forwarded += u64::from(owner != MemberId::ME);
+        if self.requests.is_full() {
+            return self.fail_forwarded(origin, &command.key, &Failure::Overloaded, out);
+        }
+        let link = if owner == MemberId::ME { None } else { self.peers[owner.index()].link() };
+        let id = self.park(now, origin, hash, command, owner, link.is_some());
+        match link {
+            Some(link) => self.send_request(id, link, out),
+            None => self.hold(hash, now.mono),
+        }
+    }
+
+    /// Where a command goes that has just come: not past those about its key that wait.
+    pub(super) fn route_in_turn(&mut self, now: Now, hash: KeyHash, out: &mut dyn Outputs) -> Route {
+        if self.is_waiting_for_lease {
+            self.activate_if_serving(now, out);
+        }
+        if !self.held_keys.is_empty() && self.held_keys.contains(&hash.table) { Route::Later } else { self.route(hash, now.mono) }
+    }
+
+    /// A request about this key waits: what comes after it waits behind it.
+    fn hold(&mut self, hash: KeyHash, now: Mono) {
+        self.held_keys.insert(hash.table);
+        self.is_waiting_for_lease |= !self.is_serving(now);
+    }
+
+    /// A new view: what was sent to who is not in it will not be answered.
+    pub(super) fn unsend_to_the_gone(&mut self) {
+        let Some(pact) = &self.pact else { return };
+        let fits = |parked: &Parked| matches!(&parked.waiting, Waiting::Owner(forwarded) if forwarded.sent && pact.seat_of(forwarded.owner).is_none());
+        for id in self.requests.select(fits) {
+            if let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) {
+                (forwarded.sent, forwarded.perhaps) = (false, true);
+            }
+        }
+    }
+
+    /// Sends every request that waits to where it belongs now, if that is known. A key's requests keep their order: none is sent while an earlier
+    /// one waits, or is under way to somebody who owned the key before.
+    pub(super) fn reconsider_parked(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(view) = self.pact.as_ref().map(|pact| pact.id) else { return };
+        self.held_keys.clear();
+        for id in self.requests.select(|parked| matches!(parked.waiting, Waiting::Owner(_))) {
+            let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get(id) else { continue };
+            let (table, is_under_way, is_outdated) = (forwarded.hash.table, forwarded.sent, forwarded.view != view);
+            if is_under_way && is_outdated {
+                self.held_keys.insert(table);
+            }
+            if !is_under_way && !self.held_keys.contains(&table) {
+                self.route_parked(now, id, out);
+            }
+            let waits = |parked: &Parked| matches!(&parked.waiting, Waiting::Owner(forwarded) if !forwarded.sent);
+            if self.requests.get(id).is_some_and(waits) {
+                self.held_keys.insert(table);
+            }
+        }
+        self.is_waiting_for_lease = !self.held_keys.is_empty() && !self.is_serving(now.mono);
+    }
+
+    /// A request has been answered: is there one that waited behind it?
+    fn release(&mut self, hash: KeyHash, now: Mono) {
+        if self.held_keys.contains(&hash.table) {
+            self.ask_again_at = now;
+        }
+    }
+
+    /// Sends a parked request that is under way nowhere to where it belongs now, if that is known.
+    pub(super) fn route_parked(&mut self, now: Now, id: RequestId, out: &mut dyn Outputs) {
+        let Some(Parked { waiting: Waiting::Owner(forwarded), origin, .. }) = self.requests.get(id) else { return };
+        let (hash, from_peer) = (forwarded.hash, matches!(origin, Origin::Peer { .. }));
+        let route = self.route(hash, now.mono);
+        match route {
+            Route::Later => {
+                if let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) {
+                    forwarded.owner = MemberId::ME;
+                }
+            }
+            Route::There(owner) if !from_peer => {
+                let link = self.peers[owner.index()].link();
+                let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+                let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { return };
+                (forwarded.owner, forwarded.sent, forwarded.view) = (owner, link.is_some(), view);
+                self.stats.retried += u64::from(link.is_some());
+                if let Some(link) = link {
+                    self.send_request(id, link, out);
+                }
+            }
+            Route::There(_) | Route::Here => {
+                let Some(Parked { origin, waiting: Waiting::Owner(forwarded), deadline }) = self.requests.take(id) else { return };
+                match (route, origin) {
+                    (Route::Here, Origin::Peer { .. }) => {
+                        self.execute_for_peer(now, origin, forwarded.hash, &forwarded.command, deadline, out);
+                    }
+                    (Route::Here, Origin::Client(_)) => self.execute_parked(now, origin, &forwarded, deadline, out),
+                    _ => self.fail(origin, &forwarded.command.key, &Failure::Elsewhere, out),
+                }
+            }
+        }
+    }
+
+    /// Another node's client's command, of a key that this node owns: carried out once, however often it is asked for.
+    pub(super) fn execute_for_peer(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        hash: KeyHash,
+        command: &Command<'_>,
+        deadline: Mono,
+        out: &mut dyn Outputs,
+    ) {
+        let known = match origin {
+            Origin::Peer { member, serial: serial @ 1.., .. } => self.mirroring.remembered.look_up(member, serial),
+            Origin::Peer { .. } | Origin::Client(_) => Known::New,
+        };
+        self.execute_once(now, origin, hash, command, Attempt { known, deadline }, out);
+    }
+
+    /// Another node's client's command waits until this node may serve, or knows by what view it is asked.
+    pub(super) fn keep_for_later(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
+        if self.requests.is_full() {
+            return self.fail(origin, &command.key, &Failure::Overloaded, out);
+        }
+        self.park(now, origin, hash, command, MemberId::ME, false);
+        self.hold(hash, now.mono);
+    }
+
+    /// The lowest serial of a write that still waits.
+    pub(super) fn watermark(&self) -> u64 {
+        self.serials_done
+    }
+
+    /// What has become of the forwarded writes; and those whose owner was another one ask again.
+    pub(super) fn ask_again_if_due(&mut self, now: Now, out: &mut dyn Outputs) {
+        if self.pact.is_none() {
+            return;
+        }
+        self.serials_done = self.requests.watermark(self.last_serial + 1);
+        self.mirroring.remembered.forget_below(MemberId::ME, self.serials_done);
+        if now.mono >= self.ask_again_at {
+            self.ask_again_at = Mono::NEVER;
+            self.reconsider_parked(now, out);
+        }
+    }
+
+    /// A request of this node's own client may have been carried out by an owner that is no more: then it is answered and not repeated.
+    fn execute_parked(&mut self, now: Now, origin: Origin, forwarded: &Forwarded, deadline: Mono, out: &mut dyn Outputs) {
+        let known = if forwarded.serial > 0 { self.mirroring.remembered.look_up(MemberId::ME, forwarded.serial) } else { Known::New };
+        self.execute_once(now, origin, forwarded.hash, &forwarded.command, Attempt { known, deadline }, out);
+    }
+
     /// The owner's link has opened: what waited for it leaves.
-    pub(super) fn send_waiting(&mut self, member: MemberId, link: LinkId, out: &mut dyn Outputs) {
+    pub(super) fn send_waiting(&mut self, now: Now, member: MemberId, link: LinkId, out: &mut dyn Outputs) {
+        if self.pact.is_some() {
+            return self.reconsider_parked(now, out);
+        }
         for id in self.requests.select(|parked| is_for(parked, member) && !was_sent(parked)) {
+            let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
             let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { continue };
-            forwarded.sent = true;
-            out.send(link, &Message::Request { id, command: forwarded.command.clone() });
+            (forwarded.sent, forwarded.view) = (true, view);
+            self.send_request(id, link, out);
         }
     }
 
@@ -50,8 +238,9 @@ impl Node {
     pub(super) fn on_requests_lost(&mut self, member: MemberId, out: &mut dyn Outputs) {
         for id in self.requests.select(|parked| is_for(parked, member) && was_sent(parked)) {
             let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { continue };
-            if forwarded.command.is_read() {
+            if forwarded.command.is_read() || forwarded.serial > 0 {
                 forwarded.sent = false;
+                forwarded.perhaps = true;
             } else if let Some(parked) = self.requests.take(id) {
                 self.give_up(parked, out);
             }
@@ -62,7 +251,9 @@ impl Node {
     pub(super) fn reroute_if_moved(&mut self, now: Now, out: &mut dyn Outputs) {
         if self.routed_by != self.membership.changes() {
             self.routed_by = self.membership.changes();
-            self.reroute(now, out);
+            if self.pact.is_none() {
+                self.reroute(now, out);
+            }
         }
     }
 
@@ -70,7 +261,7 @@ impl Node {
     fn reroute(&mut self, now: Now, out: &mut dyn Outputs) {
         let moved = |parked: &Parked| match &parked.waiting {
             Waiting::Owner(forwarded) => !forwarded.sent && self.membership.owner(forwarded.hash.place) != Some(forwarded.owner),
-            Waiting::Flush { .. } | Waiting::Connect { .. } | Waiting::Reconstruct => false,
+            _ => false,
         };
         for id in self.requests.select(moved) {
             self.stats.retried += 1;
@@ -87,7 +278,7 @@ impl Node {
             forwarded.owner = owner;
             forwarded.sent = link.is_some();
             if let Some(link) = link {
-                out.send(link, &Message::Request { id, command: forwarded.command.clone() });
+                self.send_request(id, link, out);
             }
             return;
         }
@@ -99,11 +290,19 @@ impl Node {
     }
 
     /// An answer has come. One that fits nothing is dropped: its request was given up.
-    pub(super) fn on_answer(&mut self, link: LinkId, id: RequestId, outcome: &Outcome<'_>, out: &mut dyn Outputs) {
+    pub(super) fn on_answer(&mut self, now: Now, link: LinkId, id: RequestId, outcome: &Outcome<'_>, out: &mut dyn Outputs) {
         let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
         match self.requests.get_mut(id).map(|parked| &mut parked.waiting) {
+            Some(Waiting::Owner(forwarded)) if forwarded.owner == member && *outcome == Outcome::Failed(Failure::Elsewhere) => {
+                // It was certainly not carried out there. Who knows better will soon be known here too.
+                forwarded.sent = false;
+                let hash = forwarded.hash;
+                self.hold(hash, now.mono);
+                self.ask_again_at = self.ask_again_at.min(now.mono.plus(ASK_AGAIN_MS));
+            }
             Some(Waiting::Owner(forwarded)) if forwarded.owner == member => {
                 let Some(Parked { origin, waiting: Waiting::Owner(forwarded), .. }) = self.requests.take(id) else { return };
+                self.release(forwarded.hash, now.mono);
                 let (command, reply) = (&forwarded.command, outcome.reply());
                 tally::count(&mut self.stats, &command.action, &reply);
                 answer(out, origin, &command.key, &reply);
@@ -112,13 +311,16 @@ impl Node {
                 outstanding.retain(|waited_for| *waited_for != member);
                 self.end_flush_if_done(id, out);
             }
-            Some(Waiting::Owner(_) | Waiting::Connect { .. } | Waiting::Reconstruct) | None => {}
+            Some(_) | None => {}
         }
     }
 
     /// Whose deadline has passed is told so.
     pub(super) fn answer_overdue(&mut self, now: Mono, out: &mut dyn Outputs) {
         while let Some(parked) = self.requests.take_overdue(now) {
+            if let Waiting::Owner(forwarded) = &parked.waiting {
+                self.release(forwarded.hash, now);
+            }
             self.give_up(parked, out);
         }
     }
@@ -127,7 +329,7 @@ impl Node {
     pub(super) fn give_up(&mut self, parked: Parked, out: &mut dyn Outputs) {
         match &parked.waiting {
             Waiting::Owner(forwarded) => {
-                let unknown = forwarded.sent && !forwarded.command.is_read();
+                let unknown = (forwarded.sent || forwarded.perhaps) && !forwarded.command.is_read();
                 let failure = if unknown { Failure::OutcomeUnknown } else { Failure::Unreachable };
                 self.fail_forwarded(parked.origin, &forwarded.command.key, &failure, out);
             }
@@ -139,6 +341,10 @@ impl Node {
             Waiting::Connect { member } => {
                 let name = &self.membership.get(*member).card.name;
                 let failure = Failure::Refused(format!("{name} did not answer in time"));
+                self.fail(parked.origin, b"", &failure, out);
+            }
+            Waiting::Flushed { .. } | Waiting::Seated { .. } => {
+                let failure = Failure::Refused("the nodes have not agreed on it in time".into());
                 self.fail(parked.origin, b"", &failure, out);
             }
             Waiting::Reconstruct => self.fail(parked.origin, b"", &Failure::Refused("the journal was not read".into()), out),

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 
 use log::{info, warn};
 
-use super::message::{Introduction, Message, PROTOCOL_VERSION};
+use super::message::{Introduction, Message, PROTOCOL_VERSION, Pulse};
 use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
 use super::{Node, Outputs, answer};
@@ -20,9 +20,14 @@ use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::membership::{Card, MAX_MEMBERS, Reason, Standing};
 use crate::topology::peers::{LinkId, Peer, Step};
+use crate::topology::view::ViewId;
 
 /// A tick that comes this part of the silence time late means that this node itself was away.
 const LATE_PART: u64 = 2;
+/// Who has no lease pings so often.
+pub(super) const EAGER_MS: u64 = 10;
+/// Most pings that wait for a view to be learned.
+const MAX_OWED_PONGS: usize = 1_024;
 
 impl Node {
     /// The driver has reached the member it was told to dial.
@@ -39,6 +44,10 @@ impl Node {
         let Some(peer) = self.peers.get_mut(member.index()) else { return };
         if !peer.on_dial_failed(now.mono) {
             return;
+        }
+        if refused && let Some(pact) = &mut self.pact {
+            let life = pact.tie(member).dialled_life;
+            self.on_life_ended(now.mono, member, life);
         }
         let reason = if refused { Reason::Refused } else { Reason::Silent };
         self.judge(now, member, Standing::Down(reason), out);
@@ -85,13 +94,17 @@ impl Node {
         if !self.peers[member.index()].on_welcome(link, now.mono) {
             return;
         }
-        if self.membership.get(member).standing != Standing::Down(Reason::Declared) {
+        if self.pact.is_some() || self.membership.get(member).standing != Standing::Down(Reason::Declared) {
             self.judge(now, member, Standing::Up, out);
         }
         self.on_members(now.mono, &introduction.others, out);
         self.send_flushes(now, member, link, out);
-        self.send_waiting(member, link, out);
-        self.end_connects(member, None, out);
+        self.send_waiting(now, member, link, out);
+        if let Some(pact) = &mut self.pact {
+            pact.on_linked(member);
+        } else {
+            self.end_connects(member, None, out);
+        }
         self.tick_peers(now, out);
     }
 
@@ -105,18 +118,60 @@ impl Node {
         self.end_connects(member, Some(Reason::Unfit), out);
     }
 
-    pub(super) fn on_ping(&mut self, link: LinkId, number: u64, out: &mut dyn Outputs) {
-        if self.greeted.contains_key(&link) {
-            out.send(link, &Message::Pong { number });
-        } else {
-            out.hang_up(link);
+    pub(super) fn on_ping(&mut self, now: Now, link: LinkId, number: u64, pulse: &Pulse, out: &mut dyn Outputs) {
+        let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
+        self.on_pulse(now, member, pulse, out);
+        let grant = self.grant(now.mono, member, pulse);
+        if grant.is_none()
+            && let Some(pact) = self.pact.as_mut().filter(|pact| pulse.view > pact.id && pact.owed_pongs.len() < MAX_OWED_PONGS)
+        {
+            pact.owed_pongs.push((link, number, pulse.view));
+        }
+        out.send(link, &Message::Pong { number, grant, pulse: self.pulse(now.mono) });
+        self.tell_view(now.mono, member, pulse, out);
+    }
+
+    pub(super) fn on_pong(&mut self, now: Now, link: LinkId, number: u64, grant: Option<ViewId>, pulse: &Pulse, out: &mut dyn Outputs) {
+        let Some(member) = self.member_dialled(link) else { return };
+        self.peers[member.index()].on_pong(link, number, now.mono);
+        self.on_pulse(now, member, pulse, out);
+        if let Some(pact) = self.pact.as_mut().filter(|pact| grant == Some(pact.id)) {
+            pact.on_granted(member, number);
+            self.activate_if_serving(now, out);
         }
     }
 
-    pub(super) fn on_pong(&mut self, now: Mono, link: LinkId, number: u64) {
-        if let Some(member) = self.member_dialled(link) {
-            self.peers[member.index()].on_pong(link, number, now);
+    /// A view has been learned: who pinged in it before is granted its lease now.
+    pub(super) fn pay_pongs(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &mut self.pact else { return };
+        for (link, number, view) in std::mem::take(&mut pact.owed_pongs) {
+            let Some(member) = self.greeted.get(&link).copied() else { continue };
+            let pulse = Pulse { view, takes_part: true, ..Pulse::default() };
+            if let Some(grant) = self.grant(now.mono, member, &pulse) {
+                out.send(link, &Message::Pong { number, grant: Some(grant), pulse: self.pulse(now.mono) });
+            }
         }
+    }
+
+    /// Pings everybody, due or not: something has changed that all should know, or a lease is wanted at once.
+    pub(super) fn ping_all(&mut self, now: Mono, out: &mut dyn Outputs) {
+        if self.pact.is_none() {
+            return;
+        }
+        for index in 1..self.peers.len() {
+            if let Some((link, number)) = self.peers[index].ping(self.settings.pace, now) {
+                self.ping(MemberId(index as u16), link, number, now, out);
+            }
+        }
+        self.eager_at = now.plus(EAGER_MS);
+    }
+
+    fn ping(&mut self, member: MemberId, link: LinkId, number: u64, now: Mono, out: &mut dyn Outputs) {
+        let pulse = self.pulse(now);
+        if let Some(pact) = &mut self.pact {
+            pact.on_pinged(member, number, now);
+        }
+        out.send(link, &Message::Ping { number, pulse });
     }
 
     /// Somebody says who is in the pool. What is news is dialled, and told to the others.
@@ -132,10 +187,24 @@ impl Node {
     /// Somebody has said `dead` or `connect` about a member, or about this node.
     pub(super) fn on_declare(&mut self, now: Now, name: &str, incarnation: u64, dead: bool, out: &mut dyn Outputs) {
         let Some(member) = self.membership.find(name) else { return };
+        if self.pact.as_ref().is_some_and(|pact| pact.me.is_some()) {
+            return; // who has a seat goes by what is agreed
+        }
         let known = self.membership.get(member);
         if dead && known.card.incarnation <= incarnation {
             self.judge(now, member, Standing::Down(Reason::Declared), out);
         } else if !dead && known.standing == Standing::Down(Reason::Declared) {
+            let reachable = member == MemberId::ME || self.peers[member.index()].link().is_some();
+            self.judge(now, member, if reachable { Standing::Up } else { Standing::Unknown }, out);
+            self.peers[member.index()].hurry(now.mono);
+        }
+    }
+
+    /// There is a view: who was declared dead before, and is not banned by it, is judged anew.
+    pub(super) fn forget_declarations(&mut self, now: Now, out: &mut dyn Outputs) {
+        let is_declared = |standing: Standing| standing == Standing::Down(Reason::Declared);
+        let declared: Vec<MemberId> = self.membership.all().filter(|(_, member)| is_declared(member.standing)).map(|(id, _)| id).collect();
+        for member in declared {
             let reachable = member == MemberId::ME || self.peers[member.index()].link().is_some();
             self.judge(now, member, if reachable { Standing::Up } else { Standing::Unknown }, out);
             self.peers[member.index()].hurry(now.mono);
@@ -155,8 +224,14 @@ impl Node {
             let member = MemberId(index as u16);
             match self.peers[index].tick(self.settings.pace, now.mono) {
                 Step::Nothing => {}
-                Step::Dial => out.dial(member, self.membership.get(member).card.address),
-                Step::Ping(link, number) => out.send(link, &Message::Ping { number }),
+                Step::Dial => {
+                    let card = &self.membership.get(member).card;
+                    if let Some(pact) = &mut self.pact {
+                        pact.tie(member).dialled_life = card.incarnation;
+                    }
+                    out.dial(member, card.address);
+                }
+                Step::Ping(link, number) => self.ping(member, link, number, now.mono, out),
                 Step::Silent(link) => {
                     if let Some(link) = link {
                         out.hang_up(link);
@@ -166,6 +241,14 @@ impl Node {
                     self.end_connects(member, Some(Reason::Silent), out);
                 }
             }
+        }
+    }
+
+    /// Without a lease pings are not spared.
+    pub(super) fn ping_eagerly(&mut self, now: Mono, out: &mut dyn Outputs) {
+        let is_eager = self.pact.as_ref().is_some_and(|pact| !pact.is_serving(now) || self.mirroring.has_waiting_streams());
+        if is_eager && now >= self.eager_at {
+            self.ping_all(now, out);
         }
     }
 
@@ -219,6 +302,10 @@ impl Node {
         let member = self.membership.learn(card, now.mono);
         self.link_new_members(now.mono);
         let newer = known.is_none_or(|incarnation| incarnation < card.incarnation);
+        if newer && card.incarnation > 0 {
+            self.on_life_ended(now.mono, member, card.incarnation - 1);
+            self.pact.iter_mut().for_each(|pact| pact.tie(member).pulse = Pulse::default());
+        }
         if newer && self.membership.get(member).standing == Standing::Down(Reason::Declared) {
             self.membership.judge(member, Standing::Unknown, now.mono);
         }
@@ -230,6 +317,13 @@ impl Node {
         let me = self.me();
         if introduction.protocol != PROTOCOL_VERSION {
             return Some(format!("this node speaks version {PROTOCOL_VERSION} of the peer protocol, not {}", introduction.protocol));
+        }
+        if introduction.copies != self.copies() {
+            return Some(format!(
+                "this node keeps {} of each key, not {}",
+                copies_in_words(self.copies()),
+                copies_in_words(introduction.copies)
+            ));
         }
         if introduction.pool != self.settings.pool {
             return Some(format!("this node is of the pool \"{}\", not \"{}\"", self.settings.pool, introduction.pool));
@@ -245,7 +339,7 @@ impl Node {
 
     fn introduction(&self) -> Introduction<'static> {
         let pool = Cow::Owned(self.settings.pool.clone());
-        Introduction { protocol: PROTOCOL_VERSION, pool, me: self.me().clone(), others: self.cards() }
+        Introduction { protocol: PROTOCOL_VERSION, pool, me: self.me().clone(), others: self.cards(), copies: self.copies() }
     }
 
     /// The cards of the others that are up.
@@ -253,7 +347,7 @@ impl Node {
         self.membership.others().filter(|(_, member)| member.standing == Standing::Up).map(|(_, member)| member.card.clone()).collect()
     }
 
-    fn link_new_members(&mut self, now: Mono) {
+    pub(super) fn link_new_members(&mut self, now: Mono) {
         self.peers.resize_with(self.membership.len(), || Peer::new(now));
     }
 
@@ -284,13 +378,22 @@ impl Node {
     }
 }
 
+fn copies_in_words(copies: u32) -> String {
+    match copies {
+        0 => "copies with named nodes".into(),
+        1 => "1 copy".into(),
+        copies => format!("{copies} copies"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::caching::cache::Bounds;
-    use crate::node::{ClientId, Settings};
+    use crate::node::{ClientId, Mistakes, Settings};
     use crate::time::Wall;
     use crate::topology::heartbeat::Pace;
+    use crate::topology::view::Mirrors;
 
     /// Keeps count of what a node orders.
     #[derive(Default)]
@@ -317,6 +420,7 @@ mod tests {
             self.hung_up.push(link);
         }
         fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
     }
 
     fn at(ms: u64) -> Now {
@@ -332,7 +436,9 @@ mod tests {
             me: card(8001, 1),
             pool: "pool".into(),
             peers: peers.iter().map(|port| card(*port, 0).address).collect(),
-            mirrors: 0,
+            mirrors: Mirrors::Next(0),
+            serve_on_silence: false,
+            boot_wait_ms: 10_000,
             bounds: Bounds::default(),
             max_value: 1 << 20,
             pace: Pace { every_ms: 100, silence_ms: 500 },
@@ -340,12 +446,13 @@ mod tests {
             sync_matters: false,
             seed: 1,
             shown: Vec::new(),
+            mistakes: Mistakes::default(),
         };
-        Node::new(settings, None, at(1_000))
+        Node::new(settings, None, None, at(1_000))
     }
 
     fn introduction(me: Card) -> Introduction<'static> {
-        Introduction { protocol: PROTOCOL_VERSION, pool: "pool".into(), me, others: Vec::new() }
+        Introduction { protocol: PROTOCOL_VERSION, pool: "pool".into(), me, others: Vec::new(), copies: 1 }
     }
 
     #[test]

@@ -4,7 +4,14 @@
 //! is copied twice. A write gives the key a new version, appends a record, and then makes room: whatever is evicted is journaled as
 //! removed, so that it does not come back from the journal.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use super::command::{Action, Command, Expiry, Store, StoreMode};
+use super::filling::{is_in_one_partition, put_of};
+use super::message::{Change, Outcome};
+use super::mirroring::{Delayed, Mirroring, Pool};
+use super::remembered::Known;
 use super::reply::{Failure, Reply, Value};
 use super::{Node, Origin, Outputs, answer, tally};
 use crate::caching::cache::Cache;
@@ -12,12 +19,15 @@ use crate::caching::entry::Entry;
 use crate::caching::journal::Journal;
 use crate::caching::record::Record;
 use crate::caching::{Version, entry};
-use crate::hash::KeyHash;
+use crate::hash::{KeyHash, digest_of};
 use crate::stats::Stats;
 use crate::time::{Mono, Now};
+use crate::topology::MemberId;
 
 /// The most digits of a decimal number below 2^64.
 const MAX_DIGITS: usize = 20;
+/// Most entries evicted for one write: who has just taken over keys may be far over its limits.
+const EVICT_AT_ONCE: usize = 64;
 
 /// A key with its two numbers and whom to answer about it: what every verb needs.
 struct Task<'a> {
@@ -25,6 +35,15 @@ struct Task<'a> {
     origin: Origin,
     command: &'a Command<'a>,
     hash: KeyHash,
+    deadline: Mono,
+}
+
+/// What is known of a request before it is carried out.
+pub(super) struct Attempt {
+    /// What came of it, if it was carried out before.
+    pub known: Known,
+    /// When its client is told that nobody knows.
+    pub deadline: Mono,
 }
 
 impl Task<'_> {
@@ -42,7 +61,31 @@ enum Verdict {
 impl Node {
     /// Carries out a command on this node's cache.
     pub(super) fn execute(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
-        let task = Task { now, origin, command, hash };
+        let deadline = now.mono.plus(self.settings.request_timeout_ms);
+        self.execute_once(now, origin, hash, command, Attempt { known: Known::New, deadline }, out);
+    }
+
+    /// The same, unless it is known what came of it.
+    pub(super) fn execute_once(
+        &mut self,
+        now: Now,
+        origin: Origin,
+        hash: KeyHash,
+        command: &Command<'_>,
+        attempt: Attempt,
+        out: &mut dyn Outputs,
+    ) {
+        let task = Task { now, origin, command, hash, deadline: attempt.deadline };
+        match attempt.known {
+            Known::New => {}
+            Known::Late => return,
+            Known::Unknown => return self.fail(origin, &command.key, &Failure::OutcomeUnknown, out),
+            Known::Answered(_) if matches!(command.action, Action::GetAndTouch(_)) => return self.get(&task, out),
+            Known::Answered(outcome) => return conclude(&mut self.stats, &mut self.mirroring, &task, &outcome.reply(), out),
+        }
+        if self.mirroring.is_full() && !command.is_read() {
+            return self.fail(origin, &command.key, &Failure::Overloaded, out);
+        }
         match &command.action {
             Action::Get => self.get(&task, out),
             Action::GetAndTouch(expiry) => self.get_and_touch(&task, *expiry, out),
@@ -57,26 +100,36 @@ impl Node {
     fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
         let entry = self.cache.get(task.key(), task.hash, task.now.mono);
         let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
-        conclude(&mut self.stats, task, &reply, out);
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
     }
 
     fn get_and_touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
         let entry = renew(&mut self.cache, self.journal.as_mut(), task, expiry);
+        if let (Some(entry), Some(pact)) = (entry, &self.pact) {
+            let pool = Pool { pact, peers: &self.peers };
+            let change = put_of(entry, task.now.mono);
+            self.mirroring.latest = self.mirroring.change(&pool, task.hash, &change, tag_of(task, Outcome::Touched), out);
+        }
         let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
-        conclude(&mut self.stats, task, &reply, out);
-        self.make_room();
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+        self.make_room(out);
     }
 
     fn touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
         let entry = renew(&mut self.cache, self.journal.as_mut(), task, expiry);
+        if let (Some(entry), Some(pact)) = (entry, &self.pact) {
+            let pool = Pool { pact, peers: &self.peers };
+            let change = put_of(entry, task.now.mono);
+            self.mirroring.latest = self.mirroring.change(&pool, task.hash, &change, tag_of(task, Outcome::Touched), out);
+        }
         let reply = if entry.is_some() { Reply::Touched } else { Reply::Miss };
-        conclude(&mut self.stats, task, &reply, out);
-        self.make_room();
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+        self.make_room(out);
     }
 
     fn store(&mut self, task: &Task<'_>, store: &Store<'_>, out: &mut dyn Outputs) {
         if let Verdict::Answer(reply) = self.judge_store(task, store) {
-            return conclude(&mut self.stats, task, &reply, out);
+            return conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
         }
         let Some(expires) = moment_of(store.expiry, task.now) else { return self.store_nothing(task, store.want_old, out) };
         let version = self.next_version();
@@ -86,9 +139,9 @@ impl Node {
             (StoreMode::Prepend, Some(old)) => Entry::joined(task.key(), value, old.value(), old.flags(), old.expires(), version),
             _ => Entry::new(task.key(), value, store.flags, expires, version),
         };
-        let old = self.write(task, entry);
+        let old = self.write(task, entry, Outcome::Stored { version, old: None }, out);
         let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
-        conclude(&mut self.stats, task, &Reply::Stored { version, old }, out);
+        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version, old }, out);
     }
 
     /// Looks at a write's condition and at its size.
@@ -122,57 +175,120 @@ impl Node {
     /// A write whose time is already over leaves nothing, not even what was there.
     fn store_nothing(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
         let version = self.next_version();
-        let old = self.remove(task);
+        let old = self.remove(task, Outcome::Stored { version, old: None }, out);
         let old = old.as_ref().filter(|_| want_old).map(Entry::value);
-        conclude(&mut self.stats, task, &Reply::Stored { version, old }, out);
+        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version, old }, out);
     }
 
     fn delete(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
-        let removed = self.remove(task);
+        let removed = self.remove(task, Outcome::Deleted { old: None }, out);
         let reply = removed.as_ref().map_or(Reply::Miss, |entry| Reply::Deleted { old: want_old.then(|| entry.value()) });
-        conclude(&mut self.stats, task, &reply, out);
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
     }
 
     fn add_to_number(&mut self, task: &Task<'_>, change: impl Fn(u64) -> u64, out: &mut dyn Outputs) {
         let Some(present) = self.cache.peek(task.key(), task.hash, task.now.mono) else {
-            return conclude(&mut self.stats, task, &Reply::Miss, out);
+            return conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Miss, out);
         };
         let Some(number) = number_in(present.value()) else {
-            return conclude(&mut self.stats, task, &Reply::Failed(&Failure::NotANumber), out);
+            return conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Failed(&Failure::NotANumber), out);
         };
         let number = change(number);
         let (flags, expires) = (present.flags(), present.expires());
         let version = self.next_version();
         let mut digits = itoa::Buffer::new();
-        self.write(task, Entry::new(task.key(), digits.format(number).as_bytes(), flags, expires, version));
-        conclude(&mut self.stats, task, &Reply::Number { number, version }, out);
+        let entry = Entry::new(task.key(), digits.format(number).as_bytes(), flags, expires, version);
+        self.write(task, entry, Outcome::Number { number, version }, out);
+        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Number { number, version }, out);
     }
 
-    /// Puts an entry in, journals it and makes room. Returns what it replaced.
-    fn write(&mut self, task: &Task<'_>, entry: Entry) -> Option<Entry> {
+    /// Puts an entry in, journals it, sends it to its mirrors and makes room. Returns what it replaced.
+    fn write(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
         if let Some(journal) = &mut self.journal {
             journal.append(&record_of(&entry, task.now));
         }
+        self.mirror(task, &put_of(&entry, task.now.mono), outcome, out);
         self.stats.total_items += 1;
         let old = self.cache.put(task.hash, entry, task.now.mono);
-        self.make_room();
+        self.make_room(out);
         old
     }
 
-    fn remove(&mut self, task: &Task<'_>) -> Option<Entry> {
+    fn remove(&mut self, task: &Task<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
         let entry = self.cache.remove(task.key(), task.hash, task.now.mono)?;
-        self.journal_removal(task.key());
+        let version = self.journal_removal(task.key());
+        self.mirror(task, &Change::Delete { key: Cow::Borrowed(task.key()), version }, outcome, out);
         self.note_removed(task.key());
         Some(entry)
     }
 
-    /// Evicts until the cache keeps to its limits again.
-    pub(super) fn make_room(&mut self) {
-        while let Some(evicted) = self.cache.evict() {
-            self.stats.evictions += 1;
-            self.journal_removal(evicted.key());
-            self.note_removed(evicted.key());
+    fn mirror(&mut self, task: &Task<'_>, change: &Change<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) {
+        if let Some(pact) = &self.pact {
+            let pool = Pool { pact, peers: &self.peers };
+            self.mirroring.latest = self.mirroring.change(&pool, task.hash, change, tag_of(task, outcome), out);
         }
+    }
+
+    /// Evicts until the cache keeps to its limits again. What is evicted is evicted everywhere.
+    pub(super) fn make_room(&mut self, out: &mut dyn Outputs) {
+        for _ in 0..if self.pact.is_some() { EVICT_AT_ONCE } else { usize::MAX } {
+            let evicted = match &self.pact {
+                None => self.cache.evict(),
+                Some(pact) => self.cache.evict_owned(|place| pact.owns(place)),
+            };
+            let Some(evicted) = evicted else { return };
+            self.stats.evictions += 1;
+            let version = self.journal_removal(evicted.key());
+            self.note_removed(evicted.key());
+            if let Some(pact) = &self.pact {
+                let pool = Pool { pact, peers: &self.peers };
+                let hash = self.hasher.hash(evicted.key());
+                self.mirroring.change(&pool, hash, &Change::Delete { key: Cow::Borrowed(evicted.key()), version }, None, out);
+            }
+        }
+    }
+
+    /// Does what another node says of a key that it owns.
+    pub(super) fn apply(&mut self, now: Now, change: &Change<'_>) {
+        match change {
+            Change::Put { key, value, flags, ttl_ms, version } => {
+                let expires = ttl_ms.map_or(Mono::NEVER, |ms| now.mono.plus(ms));
+                let entry = Entry::new(key, value, *flags, expires, *version);
+                if let Some(journal) = &mut self.journal {
+                    journal.append(&record_of(&entry, now));
+                }
+                self.cache.put_copy(self.hasher.hash(key), entry, now.mono);
+                self.version = self.version.max(*version);
+            }
+            Change::Delete { key, version } => {
+                self.cache.remove(key, self.hasher.hash(key), now.mono);
+                self.version = self.version.max(*version);
+                self.journal_removal(key);
+            }
+            Change::Keep { key, version, ttl_ms } => {
+                let hash = self.hasher.hash(key);
+                let expires = ttl_ms.map_or(Mono::NEVER, |ms| now.mono.plus(ms));
+                if let Some(entry) = self.cache.set_expiry(key, hash, expires, now.mono)
+                    && let Some(journal) = &mut self.journal
+                {
+                    debug_assert_eq!(entry.version(), *version);
+                    journal.append(&record_of(entry, now));
+                }
+            }
+            Change::Drop { from, to, digests } => self.drop_listed(*from, *to, digests),
+        }
+    }
+
+    /// The owner does not have these.
+    fn drop_listed(&mut self, from: u32, to: u32, digests: &[u64]) {
+        if self.mistakes().keep_unlisted || !is_in_one_partition((from, to)) {
+            return;
+        }
+        let wanted: BTreeSet<u64> = digests.iter().copied().collect();
+        let listed = |entry: &&Entry| wanted.contains(&digest_of(entry.key()).1);
+        let keys: Vec<Box<[u8]>> =
+            self.cache.in_places(from, to).map(|(_, entry)| entry).filter(listed).map(|entry| Box::from(entry.key())).collect();
+        keys.iter().for_each(|key| self.drop_copy(key));
     }
 
     /// Forgets everything, at once.
@@ -192,20 +308,42 @@ impl Node {
         self.version
     }
 
-    fn journal_removal(&mut self, key: &[u8]) {
+    fn journal_removal(&mut self, key: &[u8]) -> Version {
         let version = self.next_version();
         if let Some(journal) = &mut self.journal {
             journal.append(&Record::Delete { key, version });
         }
+        version
     }
 }
 
-/// Answers whoever asked; a client's request is counted with it.
-fn conclude(stats: &mut Stats, task: &Task<'_>, reply: &Reply<'_>, out: &mut dyn Outputs) {
-    if matches!(task.origin, Origin::Client(_)) {
-        tally::count(stats, &task.command.action, reply);
+/// Answers whoever asked, once what the answer tells is everywhere; a client's request is counted with it.
+fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task<'_>, reply: &Reply<'_>, out: &mut dyn Outputs) {
+    match task.origin {
+        Origin::Client(_) => tally::count(stats, &task.command.action, reply),
+        Origin::Peer { member, serial: serial @ 1.., .. } => {
+            let outcome = if let Reply::Value(_) = reply { Outcome::Touched } else { Outcome::of(reply).into_owned() };
+            mirroring.remembered.note(member, serial, outcome);
+        }
+        Origin::Peer { .. } => {}
     }
-    answer(out, task.origin, task.key(), reply);
+    let is_of_change = mirroring.latest.is_some();
+    match mirroring.take_awaited(task.hash) {
+        None => answer(out, task.origin, task.key(), reply),
+        Some(number) => {
+            let outcome = Outcome::of(reply).into_owned();
+            let (origin, key, deadline) = (task.origin, task.key().into(), task.deadline);
+            mirroring.delay(number, Delayed { origin, key, outcome, is_of_change, deadline });
+        }
+    }
+}
+
+/// The forwarded request that a change answers, and how.
+fn tag_of(task: &Task<'_>, outcome: Outcome<'static>) -> Option<(MemberId, u64, Outcome<'static>)> {
+    match task.origin {
+        Origin::Peer { member, serial: serial @ 1.., .. } => Some((member, serial, outcome)),
+        Origin::Peer { .. } | Origin::Client(_) => None,
+    }
 }
 
 /// Gives the key a new expiry and journals the entry as it is now. A moment that has passed removes it later, as any expiry does: the

@@ -3,6 +3,10 @@
 //! A link begins with [`Message::Hello`] from the one who dialled, answered by `Welcome` or by `Refused` with the reason. After that the
 //! dialler pings and asks, the other pongs and answers. Requests carry an id, so many can be in flight; the id carries the asker's
 //! generation, so that an answer that comes late fits nothing.
+//!
+//! In a pool with mirrors pings and pongs carry a [`Pulse`], and a pong may carry a lease. `Prepare` to `Commit` are how a view is agreed on;
+//! `Mirror` to `Doubts` how copies are kept; `Survey` and `Holdings` how those are filled who come back or are new. All of these name the
+//! view they are said in, and count for nothing in another.
 
 use std::borrow::Cow;
 
@@ -10,9 +14,10 @@ use super::command::Command;
 use super::reply::{Failure, Reply, Value};
 use crate::caching::Version;
 use crate::topology::membership::Card;
+use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The number of a parked request: its place in the asker's table and the generation of that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,16 +39,26 @@ pub enum Message<'a> {
     Ping {
         /// To be repeated in the pong.
         number: u64,
+        /// How it is with me.
+        pulse: Pulse,
     },
     /// I am.
     Pong {
         /// The ping's.
         number: u64,
+        /// The view in which I grant you a lease, if I do.
+        grant: Option<ViewId>,
+        /// How it is with me.
+        pulse: Pulse,
     },
     /// Carry this out: to my knowledge the key is yours.
     Request {
         /// To be repeated in the answer.
         id: RequestId,
+        /// The view by which it is yours.
+        view: ViewId,
+        /// The number of a write among all that its entry node ever forwards; 0 for what may be done twice.
+        serial: u64,
         /// What to carry out.
         command: Command<'a>,
     },
@@ -72,6 +87,198 @@ pub enum Message<'a> {
         /// Dead, or back.
         dead: bool,
     },
+    /// Stop serving in this view: I want to propose the next one.
+    Prepare {
+        /// The view to be followed; the nameless one at a pool's beginning.
+        base: ViewId,
+        /// The number of the proposal.
+        ballot: u64,
+    },
+    /// I have stopped.
+    Promise(Box<Promise>),
+    /// I have promised more to another.
+    Outbid {
+        /// The view to be followed.
+        base: ViewId,
+        /// What I have promised.
+        ballot: u64,
+    },
+    /// Let this be the next view.
+    Accept {
+        /// The view that it follows.
+        base: ViewId,
+        /// The number of the proposal.
+        ballot: u64,
+        /// The proposed view.
+        view: Box<View>,
+        /// The seats that were not heard and may believe that they still serve.
+        silent: Vec<u16>,
+    },
+    /// Let it be.
+    Accepted {
+        /// The view that is followed.
+        base: ViewId,
+        /// The number of the proposal.
+        ballot: u64,
+    },
+    /// This is the view.
+    Commit(Box<View>),
+    /// Hold this.
+    Mirror {
+        /// The view in which I own the key.
+        view: ViewId,
+        /// The number of the change among all of mine.
+        number: u64,
+        /// All holders have everything up to here.
+        done: u64,
+        /// The request that it answers, if another node forwarded it.
+        tag: Option<Tag<'a>>,
+        /// What to hold.
+        change: Change<'a>,
+    },
+    /// I hold everything up to here.
+    Mirrored {
+        /// The view it was said in.
+        view: ViewId,
+        /// The number of the last change.
+        number: u64,
+    },
+    /// I hold these keys in a state of which I do not know whether all have it; you own them.
+    Doubts {
+        /// The view in which you own them.
+        view: ViewId,
+        /// The keys.
+        keys: Vec<Cow<'a, [u8]>>,
+    },
+    /// What do you have in these places?
+    Survey {
+        /// The view in which I own them.
+        view: ViewId,
+        /// From this place.
+        from: u32,
+        /// To this one, which belongs to them.
+        to: u32,
+        /// The digest of what I have there.
+        digest: Digest,
+    },
+    /// This is what I have there.
+    Holdings {
+        /// The view it was asked in.
+        view: ViewId,
+        /// From this place.
+        from: u32,
+        /// To this one.
+        to: u32,
+        /// Keys, by digest, and their versions; nothing if the digests are equal.
+        list: Option<Vec<(u64, u64)>>,
+    },
+}
+
+/// How it is with a node, said with every ping and pong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pulse {
+    /// The view it knows.
+    pub view: ViewId,
+    /// Does it take part in it?
+    pub takes_part: bool,
+    /// Does it hold a lease?
+    pub is_active: bool,
+    /// Are all filled that it has to fill?
+    pub has_filled: bool,
+    /// Does it want to leave?
+    pub leaves: bool,
+    /// The lineage that its view's went on from without having the right to; 0 if it is an heir by right.
+    pub parent: u64,
+    /// How many take part in its view.
+    pub size: u64,
+    /// It forwards no write below this serial any more.
+    pub watermark: u64,
+    /// All holders have its changes up to here.
+    pub done: u64,
+}
+
+/// A promise not to serve in a view any more, nor to heed lower proposals.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// The view to be followed.
+    pub base: ViewId,
+    /// The number of the proposal.
+    pub ballot: u64,
+    /// What was accepted before, and in which proposal.
+    pub accepted: Option<(u64, View)>,
+    /// Nothing it owns is on its way to a mirror.
+    pub is_quiet: bool,
+    /// All are filled that it has to fill.
+    pub has_filled: bool,
+    /// It wants to leave.
+    pub leaves: bool,
+    /// At a pool's beginning: the view that its journal is of.
+    pub kept: Option<View>,
+    /// It took part in that view in its present life: it has all it had.
+    pub has_survived: bool,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<'a> {
+    /// It has this value.
+    Put {
+        /// The key.
+        key: Cow<'a, [u8]>,
+        /// The value.
+        value: Cow<'a, [u8]>,
+        /// The client's own 32 bits.
+        flags: u32,
+        /// Milliseconds it has left; `None` is for ever.
+        ttl_ms: Option<u64>,
+        /// Its version.
+        version: Version,
+    },
+    /// It is gone.
+    Delete {
+        /// The key.
+        key: Cow<'a, [u8]>,
+        /// The version of the removal.
+        version: Version,
+    },
+    /// The value you have is right, and this is what it has left.
+    Keep {
+        /// The key.
+        key: Cow<'a, [u8]>,
+        /// The version it has.
+        version: Version,
+        /// Milliseconds it has left; `None` is for ever.
+        ttl_ms: Option<u64>,
+    },
+    /// These are no longer there.
+    Drop {
+        /// From this place.
+        from: u32,
+        /// To this one.
+        to: u32,
+        /// The keys' digests.
+        digests: Vec<u64>,
+    },
+}
+
+/// Whose request a change answers, and how: a new owner that is asked again repeats the answer and not the change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tag<'a> {
+    /// The entry node's seat.
+    pub seat: u16,
+    /// The request's serial there.
+    pub serial: u64,
+    /// What was, or will be, answered.
+    pub outcome: Outcome<'a>,
+}
+
+/// What somebody has in a range of places, in two numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// How many keys; those whose time ends are never equal.
+    pub count: u64,
+    /// The sum of the keys' and versions' mixed digests.
+    pub sum: u64,
 }
 
 /// Who a node is, and whom it knows.
@@ -85,6 +292,8 @@ pub struct Introduction<'a> {
     pub me: Card,
     /// Whom it knows besides.
     pub others: Vec<Card>,
+    /// How many nodes hold a key, its owner included; 0 if each names its stand-ins.
+    pub copies: u32,
 }
 
 /// A [`Reply`] as it travels: without the reports, which never leave their node.
@@ -152,6 +361,26 @@ impl<'a> Outcome<'a> {
             Reply::Done => Outcome::Done,
             Reply::Report(_) => Outcome::Failed(Failure::Refused("a report does not travel between nodes".into())),
             Reply::Failed(failure) => Outcome::Failed((*failure).clone()),
+        }
+    }
+
+    /// The same with bytes of its own.
+    #[must_use]
+    pub fn into_owned(self) -> Outcome<'static> {
+        let owned = |old: Option<Cow<'a, [u8]>>| old.map(|old| Cow::Owned(old.into_owned()));
+        match self {
+            Outcome::Value { bytes, flags, version, ttl_ms } => {
+                Outcome::Value { bytes: Cow::Owned(bytes.into_owned()), flags, version, ttl_ms }
+            }
+            Outcome::Stored { version, old } => Outcome::Stored { version, old: owned(old) },
+            Outcome::Deleted { old } => Outcome::Deleted { old: owned(old) },
+            Outcome::Number { number, version } => Outcome::Number { number, version },
+            Outcome::Miss => Outcome::Miss,
+            Outcome::NotStored => Outcome::NotStored,
+            Outcome::Exists => Outcome::Exists,
+            Outcome::Touched => Outcome::Touched,
+            Outcome::Done => Outcome::Done,
+            Outcome::Failed(failure) => Outcome::Failed(failure),
         }
     }
 

@@ -15,30 +15,47 @@
 //! node; [`forwarding`] sends them there and sees that each is answered; [`links`] greets the peers, keeps their heartbeats and judges who
 //! is up; [`admin`] is what operators ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand,
 //! and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
+//!
+//! In a pool with mirrors, [`pact`] is the view and whether this node may serve by it; [`agreement`] is how the next one comes about, and
+//! [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies, [`filling`] makes them, and [`remembered`] sees
+//! that nothing is done twice.
 
 pub mod admin;
+pub mod agreement;
+pub mod beginning;
 pub mod command;
+pub mod filling;
 pub mod forwarding;
 pub mod links;
 pub mod local;
 pub mod message;
+pub mod mirroring;
+mod mistakes;
+pub mod pact;
 pub mod reconstruction;
+pub mod remembered;
 pub mod reply;
 pub mod report;
 pub mod requests;
+pub mod takeover;
 mod tally;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use log::warn;
 
 use self::command::{Command, Request};
+use self::filling::Filling;
 use self::message::{Message, Outcome, RequestId};
+use self::mirroring::Mirroring;
+pub use self::mistakes::Mistakes;
+use self::pact::{Pact, Route};
 use self::reconstruction::Reconstruction;
-use self::reply::Reply;
+use self::reply::{Failure, Reply};
 use self::report::Gauges;
 use self::requests::Requests;
+use self::takeover::Aftermath;
 use crate::caching::Version;
 use crate::caching::cache::{Bounds, Cache};
 use crate::caching::cleaning::Cleaner;
@@ -48,8 +65,9 @@ use crate::stats::Stats;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::heartbeat::Pace;
-use crate::topology::membership::{Card, Membership, Standing};
+use crate::topology::membership::{Card, Membership, Reason, Standing};
 use crate::topology::peers::{LinkId, Peer};
+use crate::topology::view::{self, Mirrors, View, ViewId};
 
 /// Most expired entries freed in one tick.
 const EXPIRE_A_TICK: usize = 256;
@@ -59,6 +77,8 @@ const RECLAIM_A_TICK: usize = 1_024;
 const RESTATE_A_TICK: usize = 256 << 10;
 /// How soon the node wants to be called again while long work is under way.
 const LONG_WORK_EVERY_MS: u64 = 1;
+/// Bits of a serial below the incarnation: lives do not share serials.
+const SERIAL_BITS: u32 = 24;
 
 /// A client's request that is owed an answer: the connection, which is never numbered twice, and which of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,7 +100,24 @@ pub enum Origin {
         link: LinkId,
         /// Its number for the request.
         id: RequestId,
+        /// The node.
+        member: MemberId,
+        /// The request's number among the writes it forwards; 0 for what may be done twice.
+        serial: u64,
     },
+}
+
+/// How another node asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// On this link.
+    pub link: LinkId,
+    /// To be repeated in the answer.
+    pub id: RequestId,
+    /// The view by which the key is this node's.
+    pub view: ViewId,
+    /// The request's number among the writes it forwards; 0 for what may be done twice.
+    pub serial: u64,
 }
 
 /// What leaves the node. The driver carries it out in this order.
@@ -96,6 +133,8 @@ pub trait Outputs {
     /// Read the journal from its beginning to its present end, through [`Node::on_record`], then call [`Node::on_replayed`];
     /// or [`Node::on_replay_failed`], if that cannot be begun.
     fn replay(&mut self);
+    /// Have this on disk before anything else of this turn leaves, in place of what was kept before; [`Node::new`] is given it in the next life.
+    fn keep(&mut self, view: &[u8]);
 }
 
 /// What a node needs to know of its configuration.
@@ -107,8 +146,12 @@ pub struct Settings {
     pub pool: String,
     /// Whom it knows from the start.
     pub peers: Vec<SocketAddr>,
-    /// How many copies of a key are asked for.
-    pub mirrors: usize,
+    /// Who keeps copies of this node's keys. With none, each node judges the others for itself; else they agree on views.
+    pub mirrors: Mirrors,
+    /// Go on without the silent ones, if they are too many for the others to decide?
+    pub serve_on_silence: bool,
+    /// How long a pool that was down as a whole waits for those that are missing.
+    pub boot_wait_ms: u64,
     /// Its limits.
     pub bounds: Bounds,
     /// The largest value.
@@ -123,6 +166,8 @@ pub struct Settings {
     pub seed: u64,
     /// What `stats settings` shows.
     pub shown: Vec<(String, String)>,
+    /// For tests.
+    pub mistakes: Mistakes,
 }
 
 /// A node: its cache, its journal, its view of the pool and the requests that wait.
@@ -141,6 +186,23 @@ pub struct Node {
     greeted: BTreeMap<LinkId, MemberId>,
     requests: Requests,
     reconstruction: Option<Reconstruction>,
+    /// The view of the pool, if nodes agree on views.
+    pact: Option<Pact>,
+    mirroring: Mirroring,
+    filling: Filling,
+    aftermath: Aftermath,
+    /// The last serial of a write that was, or may be, forwarded.
+    last_serial: u64,
+    /// No write below this serial waits any more.
+    serials_done: u64,
+    /// Keys of which some request waits. Only looked up.
+    held_keys: BTreeSet<u64>,
+    /// Some request waits until this node serves, or until a key's owner is known.
+    is_waiting_for_lease: bool,
+    /// When those who were told that a key has another owner ask again.
+    ask_again_at: Mono,
+    /// When the next eager ping is due.
+    eager_at: Mono,
     started: Now,
     /// When the last tick asked for the next; never, before the first.
     last_wake: Mono,
@@ -153,10 +215,15 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with an empty cache. A journal, if it keeps one, begins a new segment.
+    /// A node with an empty cache. A journal, if it keeps one, begins a new segment. `kept` is what its last life gave to [`Outputs::keep`].
     #[must_use]
-    pub fn new(settings: Settings, journal: Option<Journal>, now: Now) -> Node {
+    pub fn new(settings: Settings, journal: Option<Journal>, kept: Option<&[u8]>, now: Now) -> Node {
         let hasher = Hasher::new(settings.seed);
+        let kept = kept.and_then(|bytes| View::read(bytes).ok());
+        let copies = copies_of(&settings.mirrors);
+        let silence_ms = settings.pace.silence_ms;
+        let mut pact = (copies != 1).then(|| Pact::new(copies, settings.serve_on_silence, silence_ms, kept, now.mono));
+        pact.iter_mut().for_each(|pact| pact.ignores_leases = settings.mistakes.no_lease);
         let mut node = Node {
             cache: Cache::new(settings.bounds, hasher.clone()),
             hasher,
@@ -169,6 +236,16 @@ impl Node {
             greeted: BTreeMap::new(),
             requests: Requests::default(),
             reconstruction: None,
+            pact,
+            mirroring: Mirroring::new(settings.mistakes),
+            filling: Filling::default(),
+            aftermath: Aftermath::default(),
+            last_serial: settings.me.incarnation << SERIAL_BITS,
+            serials_done: settings.me.incarnation << SERIAL_BITS,
+            held_keys: BTreeSet::new(),
+            is_waiting_for_lease: false,
+            ask_again_at: Mono::NEVER,
+            eager_at: now.mono,
             started: now,
             last_wake: Mono::NEVER,
             routed_by: 0,
@@ -179,7 +256,16 @@ impl Node {
         for address in node.settings.peers.clone() {
             node.add_address(address, Standing::Unknown, now.mono);
         }
+        node.remember_members(now.mono);
         node
+    }
+
+    /// Who took part in the last view is known, even if no configuration names it: it may have gone on without this node.
+    fn remember_members(&mut self, now: Mono) {
+        let kept = self.pact.as_ref().and_then(|pact| pact.kept.as_ref());
+        let cards: Vec<Card> = kept.map(|view| view.up().map(|seat| view.seats[seat].card.clone()).collect()).unwrap_or_default();
+        self.membership.learn_all(&cards, now);
+        self.link_new_members(now);
     }
 
     /// The two numbers of a key, for [`Node::prefetch`] and [`Node::on_command`].
@@ -204,7 +290,9 @@ impl Node {
     /// A client asks about a key.
     pub fn on_command(&mut self, now: Now, client: ClientId, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
         let origin = Origin::Client(client);
-        if self.membership.is_empty() || self.membership.owner(hash.place) == Some(MemberId::ME) {
+        if self.pact.is_some() {
+            self.dispatch(now, origin, hash, command, out);
+        } else if self.membership.is_empty() || self.membership.owner(hash.place) == Some(MemberId::ME) {
             self.execute(now, origin, hash, command, out);
         } else {
             self.forward(now, origin, hash, command, out);
@@ -217,35 +305,68 @@ impl Node {
             Message::Hello(introduction) => self.on_hello(now, link, introduction, out),
             Message::Welcome(introduction) => self.on_welcome(now, link, introduction, out),
             Message::Refused { reason } => self.on_refused(now, link, reason, out),
-            Message::Ping { number } => self.on_ping(link, *number, out),
-            Message::Pong { number } => self.on_pong(now.mono, link, *number),
-            Message::Request { id, command } => self.on_peer_command(now, link, *id, self.hash(&command.key), command, out),
-            Message::Answer { id, outcome } => self.on_answer(link, *id, outcome, out),
+            Message::Ping { number, pulse } => self.on_ping(now, link, *number, pulse, out),
+            Message::Pong { number, grant, pulse } => self.on_pong(now, link, *number, *grant, pulse, out),
+            Message::Request { id, view, serial, command } => {
+                let asked = Asked { link, id: *id, view: *view, serial: *serial };
+                self.on_peer_command(now, asked, self.hash(&command.key), command, out);
+            }
+            Message::Answer { id, outcome } => self.on_answer(now, link, *id, outcome, out),
             Message::Flush { id, delay_ms } => self.on_peer_flush(now, link, *id, *delay_ms, out),
             Message::Members(_) | Message::Declare { .. } if !self.knows(link) => out.hang_up(link),
             Message::Members(cards) => self.on_members(now.mono, cards, out),
             Message::Declare { name, incarnation, dead } => self.on_declare(now, name, *incarnation, *dead, out),
+            message => self.on_pool_message(now, link, message, out),
         }
     }
 
-    /// Another node asks, on behalf of a client of its own. It is carried out here whatever this node thinks of the owner: the entry
-    /// node has chosen, so no request travels further than one hop and none in a circle.
-    pub fn on_peer_command(&mut self, now: Now, link: LinkId, id: RequestId, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
-        if !self.greeted.contains_key(&link) {
-            return out.hang_up(link);
+    /// What is said in pools whose nodes agree on views.
+    fn on_pool_message(&mut self, now: Now, link: LinkId, message: &Message<'_>, out: &mut dyn Outputs) {
+        match message {
+            Message::Prepare { base, ballot } => self.on_prepare(now, link, *base, *ballot, out),
+            Message::Promise(promise) => self.on_promise(now, link, promise, out),
+            Message::Outbid { base, ballot } => self.on_outbid(now, link, *base, *ballot),
+            Message::Accept { base, ballot, view, silent } => self.on_accept(now, link, (*base, *ballot), view, silent, out),
+            Message::Accepted { base, ballot } => self.on_accepted(now, link, *base, *ballot, out),
+            Message::Commit(view) => self.on_commit(now, link, view, out),
+            Message::Mirrored { view, number } => self.on_mirrored(now, link, *view, *number, out),
+            Message::Doubts { view, keys } => self.on_doubts(now, link, *view, keys, out),
+            Message::Survey { view, from, to, digest } => self.on_survey(now, link, *view, (*from, *to), *digest, out),
+            Message::Holdings { view, from, to, list } => self.on_holdings(now, link, *view, (*from, *to), list.as_deref(), out),
+            message => self.on_mirror(now, link, message, out),
         }
+    }
+
+    /// Another node asks, on behalf of a client of its own. Without views it is carried out here whatever this node thinks of the owner: the entry
+    /// node has chosen, so no request travels further than one hop and none in a circle. With views only the owner carries it out, once.
+    pub fn on_peer_command(&mut self, now: Now, asked: Asked, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
+        let Asked { link, id, view, serial } = asked;
+        let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
         self.stats.served_for_peers += 1;
-        self.execute(now, Origin::Peer { link, id }, hash, command, out);
+        let origin = Origin::Peer { link, id, member, serial };
+        match self.route_in_turn(now, hash, out) {
+            _ if self.pact.is_none() => self.execute(now, origin, hash, command, out),
+            Route::Here => self.execute_for_peer(now, origin, hash, command, now.mono.plus(self.settings.request_timeout_ms), out),
+            // By an older view than the asker's: the newer one is on its way here.
+            Route::There(_) if self.pact.as_ref().is_none_or(|pact| pact.id >= view) => {
+                self.fail(origin, &command.key, &Failure::Elsewhere, out)
+            }
+            Route::There(_) | Route::Later => self.keep_for_later(now, origin, hash, command, out),
+        }
     }
 
     /// Time has passed. Does what is due, and a bounded step of each long work.
     pub fn on_tick(&mut self, now: Now, out: &mut dyn Outputs) {
         self.forgive_if_late(now.mono);
         self.tick_peers(now, out);
+        self.tick_pact(now, out);
+        self.tick_mirroring(now, out);
+        self.ping_eagerly(now.mono, out);
+        self.ask_again_if_due(now, out);
         self.reroute_if_moved(now, out);
         self.answer_overdue(now.mono, out);
         if now.mono >= self.flush_at {
-            self.flush(now);
+            self.flush_pool(now);
         }
         self.free_expired(now);
         self.cache.reclaim(RECLAIM_A_TICK);
@@ -261,7 +382,8 @@ impl Node {
             return now.plus(LONG_WORK_EVERY_MS);
         }
         let peers = self.peers.iter().skip(1).map(|peer| peer.wake_at(self.settings.pace)).min().unwrap_or(Mono::NEVER);
-        peers.min(self.requests.wake_at()).min(self.flush_at).min(self.cache.next_expiry())
+        let pool = self.pact_wakes_at(now).min(self.ask_again_at).min(self.mirroring.wake_at());
+        peers.min(self.requests.wake_at()).min(self.flush_at).min(self.cache.next_expiry()).min(pool)
     }
 
     /// Writes the turn's records. The driver calls it before anything of the turn leaves.
@@ -308,6 +430,98 @@ impl Node {
         self.journal.as_mut()
     }
 
+    /// The view that this node knows, if nodes agree on views.
+    #[must_use]
+    pub fn view(&self) -> Option<&View> {
+        self.pact.as_ref()?.view.as_ref()
+    }
+
+    /// Does this node speak for a place, now?
+    #[must_use]
+    pub fn owns(&self, place: u32, now: Mono) -> bool {
+        self.pact.as_ref().is_some_and(|pact| pact.route(place, now) == Route::Here)
+    }
+
+    /// May it serve? Without views, always.
+    #[must_use]
+    pub fn is_serving(&self, now: Mono) -> bool {
+        self.pact.as_ref().is_none_or(|pact| pact.me.is_some() && pact.is_serving(now))
+    }
+
+    /// The members that hold a place, the owner first, and how many of them have everything.
+    #[must_use]
+    pub fn holders(&self, place: u32) -> (Vec<MemberId>, usize) {
+        let Some((pact, arc)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.arc(place)?))) else {
+            let holders = self.membership.holders(place, 1);
+            return (holders, 1);
+        };
+        (arc.holders().map(|seat| pact.seats[seat]).collect(), arc.complete().count())
+    }
+
+    /// How many arcs of the ring have fewer complete holders than are asked for.
+    #[must_use]
+    pub fn lost_redundancy(&self) -> usize {
+        self.pact.as_ref().map_or(0, |pact| if pact.view.is_some() { pact.placement.lost_redundancy() } else { 1 })
+    }
+
+    /// Is everybody heard of, for good or ill, and does this node serve?
+    #[must_use]
+    pub fn is_ready(&self, now: Mono) -> bool {
+        if self.pact.is_some() { self.is_serving(now) } else { self.membership.is_settled() }
+    }
+
+    /// How many nodes take part.
+    #[must_use]
+    pub fn nodes_up(&self) -> usize {
+        self.view().map_or_else(|| self.membership.count_up(), |view| view.up().count())
+    }
+
+    /// How many copies of a key are asked for, besides its owner's.
+    #[must_use]
+    pub fn mirrors(&self) -> usize {
+        match &self.settings.mirrors {
+            Mirrors::Next(mirrors) => *mirrors as usize,
+            Mirrors::Named(named) => named.len(),
+        }
+    }
+
+    /// What the journal says is not all that was written: others' copies are to be believed instead.
+    pub fn distrust_journal(&mut self) {
+        if let Some(pact) = &mut self.pact {
+            pact.kept = None;
+        }
+    }
+
+    /// The node ends: it serves nothing any more, and grants nobody anything.
+    pub fn retire(&mut self, now: Now, out: &mut dyn Outputs) {
+        self.leave();
+        self.lose_seat(now, out);
+    }
+
+    /// The node is to end: others are to have its keys first.
+    pub fn leave(&mut self) {
+        if let Some(pact) = &mut self.pact {
+            pact.wants.leaves = true;
+        }
+    }
+
+    /// Has it nothing left that others have to have first?
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        let Some(pact) = &self.pact else { return true };
+        let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
+        let is_away =
+            |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
+        if self.membership.others().all(|(id, member)| is_away(member.standing) || leaves(id)) {
+            return true;
+        }
+        match (&pact.view, pact.me) {
+            (None, _) => !pact.has_survived,
+            (Some(_), None) => true,
+            (Some(view), Some(me)) => view.seats[me].standing == view::Standing::Leaving && view.is_whole(),
+        }
+    }
+
     /// Does any request wait for another node?
     #[must_use]
     pub fn owes_answers(&self) -> bool {
@@ -321,9 +535,19 @@ impl Node {
         assert!(self.requests.len() <= requests::MAX_PARKED, "the table of waiting requests is bounded");
     }
 
+    fn copies(&self) -> u32 {
+        copies_of(&self.settings.mirrors)
+    }
+
+    fn mistakes(&self) -> Mistakes {
+        self.settings.mistakes
+    }
+
     fn has_long_work(&self, now: Mono) -> bool {
         self.cache.next_expiry() <= now
             || self.cache.unreclaimed() > 0
+            || self.has_to_sweep()
+            || self.has_filling_to_do()
             || self.reconstruction.as_ref().is_some_and(Reconstruction::is_merging)
             || self.journal.as_ref().is_some_and(|journal| self.cleaner.due(journal, &self.cache))
     }
@@ -349,11 +573,19 @@ impl Node {
 fn answer(out: &mut dyn Outputs, origin: Origin, key: &[u8], reply: &Reply<'_>) {
     match origin {
         Origin::Client(client) => out.reply(client, key, reply),
-        Origin::Peer { link, id } => out.send(link, &Message::Answer { id, outcome: Outcome::of(reply) }),
+        Origin::Peer { link, id, .. } => out.send(link, &Message::Answer { id, outcome: Outcome::of(reply) }),
     }
 }
 
-/// The epoch of a life's versions: its incarnation, which is a clock's seconds, in 32 bits.
+/// How many nodes hold a key; 0 if they are named.
+fn copies_of(mirrors: &Mirrors) -> u32 {
+    match mirrors {
+        Mirrors::Next(mirrors) => 1 + mirrors,
+        Mirrors::Named(_) => 0,
+    }
+}
+
+/// The epoch of a life's versions: its incarnation, which is a clock's milliseconds, in seconds.
 fn epoch_of(incarnation: u64) -> u32 {
-    u32::try_from(incarnation).unwrap_or(u32::MAX)
+    u32::try_from(incarnation / 1_000).unwrap_or(u32::MAX)
 }

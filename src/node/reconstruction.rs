@@ -51,6 +51,10 @@ impl Node {
         let Some(journal) = &self.journal else {
             return self.fail(origin, b"", &Failure::Refused("this node keeps no journal".into()), out);
         };
+        if self.pact.is_some() {
+            // Whatever the journal knows this node has, or others have it newer: keys are kept equal between nodes, not by journals.
+            return answer(out, origin, b"", &Reply::Done);
+        }
         if journal.needs_restating() {
             // A delete that the disk did not take is not in it: what was deleted would come back.
             return self.fail(origin, b"", &Failure::Refused("the journal has missed something and is being written anew".into()), out);
@@ -66,9 +70,9 @@ impl Node {
     pub fn on_record(&mut self, now: Now, record: &Record<'_>) {
         match &mut self.reconstruction {
             Some(reconstruction) if reconstruction.void => {}
-            Some(reconstruction) => apply(&mut reconstruction.gathered, &self.hasher, record, now),
+            Some(reconstruction) => apply(&mut reconstruction.gathered, &self.hasher, record, now, false),
             None => {
-                apply(&mut self.cache, &self.hasher, record, now);
+                apply(&mut self.cache, &self.hasher, record, now, self.pact.is_some());
                 while self.cache.evict().is_some() {
                     self.stats.evictions += 1;
                     // Which of them a later record brings back is not known yet: so no deletes, the journal is written anew.
@@ -102,7 +106,7 @@ impl Node {
         let Some(mut reconstruction) = self.reconstruction.take() else { return };
         let end = (first + MERGE_A_TICK).min(PARTITIONS);
         for partition in first..end {
-            self.merge(&reconstruction, partition, now);
+            self.merge(&reconstruction, partition, now, out);
         }
         if end < PARTITIONS {
             reconstruction.merging = Some(end);
@@ -116,14 +120,14 @@ impl Node {
         }
     }
 
-    fn merge(&mut self, reconstruction: &Reconstruction, partition: usize, now: Now) {
+    fn merge(&mut self, reconstruction: &Reconstruction, partition: usize, now: Now, out: &mut dyn Outputs) {
         for entry in reconstruction.gathered.walk(partition, 0, 1) {
             let hash = self.hasher.hash(entry.key());
             let is_news = self.cache.peek(entry.key(), hash, now.mono).is_none() && !reconstruction.removed.contains(entry.key());
             if is_news && entry.expires() > now.mono {
                 let copy = Entry::new(entry.key(), entry.value(), entry.flags(), entry.expires(), entry.version());
                 self.cache.put(hash, copy, now.mono);
-                self.make_room();
+                self.make_room(out);
             }
         }
     }
@@ -145,7 +149,7 @@ impl Node {
 }
 
 /// Applies a record to a cache.
-fn apply(cache: &mut Cache, hasher: &Hasher, record: &Record<'_>, now: Now) {
+fn apply(cache: &mut Cache, hasher: &Hasher, record: &Record<'_>, now: Now, is_copy: bool) {
     match record {
         Record::Put { key, value, flags, expiry, version } => {
             let hash = hasher.hash(key);
@@ -153,7 +157,13 @@ fn apply(cache: &mut Cache, hasher: &Hasher, record: &Record<'_>, now: Now) {
             if expires <= now.mono {
                 cache.remove(key, hash, now.mono);
             } else {
-                cache.put(hash, Entry::new(key, value, *flags, expires, *version), now.mono);
+                let entry = Entry::new(key, value, *flags, expires, *version);
+                // Whose it is, a view will say.
+                if is_copy {
+                    cache.put_copy(hash, entry, now.mono)
+                } else {
+                    cache.put(hash, entry, now.mono)
+                };
             }
         }
         Record::Delete { key, .. } => {

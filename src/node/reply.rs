@@ -76,6 +76,8 @@ pub enum Failure {
     OutcomeUnknown,
     /// Too many requests are waiting for other nodes.
     Overloaded,
+    /// Between nodes: the key is not this node's by the view it knows; certainly not carried out.
+    Elsewhere,
     /// An admin request that cannot be done, and why.
     Refused(String),
 }
@@ -97,6 +99,7 @@ impl Failure {
             Failure::Unreachable => "the owner of this key cannot be reached",
             Failure::OutcomeUnknown => "outcome unknown: the owner of this key was lost before it answered",
             Failure::Overloaded => "too many requests are waiting for other nodes",
+            Failure::Elsewhere => "this key has another owner now",
             Failure::Refused(why) => why,
         }
     }
@@ -114,17 +117,60 @@ pub enum Report {
     Owner {
         /// The owner's `node_id`.
         owner: String,
-        /// The `node_id` of each mirror, in the order of the ring.
+        /// The `node_id` of each mirror that has the key's arc whole, in the order in which they would follow.
         mirrors: Vec<String>,
+        /// The `node_id` of each node that gets the arc's writes and is still being filled with what was there before.
+        filling: Vec<String>,
     },
-    /// The members of the ring.
-    Ring(Vec<RingLine>),
-    /// The other nodes.
-    Peers(Vec<PeerLine>),
+    /// Why a key is where it is.
+    Why(Box<Why>),
+    /// The members of the ring, and the view they are of, if nodes agree on views.
+    Ring(Vec<RingLine>, Option<ViewLine>),
+    /// The other nodes, and this one's part in the view, if nodes agree on views.
+    Peers(Vec<PeerLine>, Option<SelfLine>),
     /// Names and values, in the order to be shown.
     Stats(Vec<(String, String)>),
     /// The state of node and pool.
     Status(Box<Status>),
+}
+
+/// A view: the same at all nodes that know it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewLine {
+    /// Its succession of views.
+    pub lineage: u64,
+    /// Its number; 0 if no view is known.
+    pub epoch: u64,
+    /// How many seats are up.
+    pub up: usize,
+    /// How many seats there are.
+    pub seats: usize,
+    /// How many arcs have fewer whole copies than are asked for.
+    pub lost_redundancy: usize,
+}
+
+/// A node's part in its view, as it says itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SelfLine {
+    /// Its `node_id`.
+    pub node_id: String,
+    /// The view's number; 0 if it knows none.
+    pub epoch: u64,
+    /// Whether it serves.
+    pub part: Part,
+    /// For how many milliseconds it may go on without hearing from the others.
+    pub lease_ms: u64,
+}
+
+/// What part a node has in its view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It has a seat and a lease: it answers for its keys.
+    Serving,
+    /// It has a seat and no lease, or has promised to await another view.
+    Waiting,
+    /// It takes part in no view.
+    Seatless,
 }
 
 /// A member of the ring.
@@ -140,6 +186,19 @@ pub struct RingLine {
     pub share_percent: f64,
     /// Does it take part?
     pub up: bool,
+    /// Its seat, if nodes agree on views.
+    pub seat: Option<SeatLine>,
+}
+
+/// A seat of a view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeatLine {
+    /// `up`, `leaving`, `down`, `banned` or `gone`: one word.
+    pub standing: &'static str,
+    /// The part of the ring whose writes it gets, in percent: what it owns and what it mirrors.
+    pub held_percent: f64,
+    /// The part of the ring that it is still being filled with, in percent.
+    pub lacked_percent: f64,
 }
 
 /// Another node, as this one sees it.
@@ -157,6 +216,87 @@ pub struct PeerLine {
     pub for_ms: u64,
     /// The last round trip of a heartbeat, in milliseconds.
     pub round_trip_ms: u64,
+    /// What binds it to this node, if nodes agree on views.
+    pub tie: Option<TieLine>,
+}
+
+/// What binds another node to this one in a view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TieLine {
+    /// How its seat stands, in one word; `none` if it has no seat.
+    pub seat: &'static str,
+    /// The view it said it knows, by its number; 0 if it has not said.
+    pub epoch: u64,
+    /// For how many milliseconds more this node may count on it.
+    pub lease_ms: u64,
+    /// Has it others to fill?
+    pub fills_others: bool,
+    /// How far this node is in filling it.
+    pub filling: Option<FillingLine>,
+}
+
+/// How far the filling of a holder is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FillingLine {
+    /// How much of it was compared.
+    pub percent: f64,
+    /// Keys sent.
+    pub keys: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Bytes sent in a second, from its beginning on.
+    pub bytes_per_s: u64,
+    /// How long it will take at this pace; unknown at its very beginning.
+    pub left_ms: Option<u64>,
+}
+
+/// Why a key is where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Why {
+    /// The `node_id` of the node that says so.
+    pub node_id: String,
+    /// The reason, for a person.
+    pub because: String,
+    /// Where the key stands on the ring.
+    pub place: u32,
+    /// The first and the last place of its arc, if nodes agree on views.
+    pub arc: Option<(u32, u32)>,
+    /// Who holds it, the owner first.
+    pub holders: Vec<HolderLine>,
+    /// Have fewer nodes its arc than are asked for?
+    pub lacks_redundancy: bool,
+    /// Had all that held its arc gone, so that it began empty?
+    pub is_cold: bool,
+    /// What this node itself has of it.
+    pub copy: Option<CopyLine>,
+    /// The view, if nodes agree on views.
+    pub view: Option<ViewLine>,
+    /// This node's part in it.
+    pub part: Option<SelfLine>,
+}
+
+/// Who holds a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HolderLine {
+    /// Its `node_id`.
+    pub node_id: String,
+    /// Its name on the ring.
+    pub name: String,
+    /// Has it everything, or is it still being filled?
+    pub is_complete: bool,
+    /// How it stands with the node that says so, in one word.
+    pub state: &'static str,
+}
+
+/// What a node has of a key, its value aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyLine {
+    /// The value's length.
+    pub bytes: usize,
+    /// Its version.
+    pub version: Version,
+    /// Milliseconds it has left; `None` is for ever.
+    pub ttl_ms: Option<u64>,
 }
 
 /// The state of node and pool, for programs.
@@ -174,12 +314,28 @@ pub struct Status {
     pub incarnation: u64,
     /// Since the node's start.
     pub uptime_ms: u64,
-    /// Does it take part, or has the pool been told to treat it as dead?
+    /// Does it answer for its keys? Not while it has no lease, nor when the pool has been told to treat it as dead.
     pub serving: bool,
+    /// The view, if nodes agree on views.
+    pub view: Option<ViewLine>,
+    /// This node's part in it.
+    pub part: Option<SelfLine>,
     /// The members of the ring.
     pub ring: Vec<RingLine>,
     /// The other nodes.
     pub peers: Vec<PeerLine>,
     /// The counters, as in `stats`.
     pub stats: Vec<(String, String)>,
+}
+
+impl Part {
+    /// One word for people and scripts.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Part::Serving => "serving",
+            Part::Waiting => "waiting",
+            Part::Seatless => "seatless",
+        }
+    }
 }

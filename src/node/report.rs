@@ -1,5 +1,12 @@
 //! How things stand: what `stats`, `ring`, `peers`, `owner` and the pages for programs show.
+//!
+//! Without views a node shows the pool as it judges it itself. Where nodes agree on views, the ring, its shares and who is up are the
+//! view's, and [`agreed`] has more to say: leases, fillings, lost redundancy. Scripts read the first words of each line, and the names in
+//! `stats`: what is new comes behind them.
 
+mod agreed;
+
+use super::pact::Pact;
 use super::reply::{MEMCACHED_VERSION, PeerLine, Reply, Report, RingLine, Status};
 use super::{Node, Origin, Outputs, answer};
 use crate::stats::Stats;
@@ -29,17 +36,24 @@ impl Node {
         Report::Alive { node_id: self.me().node_id.clone() }
     }
 
-    pub(super) fn report_owner(&self, holders: &[MemberId]) -> Option<Report> {
-        let mut ids = holders.iter().map(|id| self.membership.get(*id).card.node_id.clone());
-        Some(Report::Owner { owner: ids.next()?, mirrors: ids.collect() })
+    pub(super) fn report_owner(&self, place: u32) -> Option<Report> {
+        let (holders, complete) = self.holders(place);
+        let ids = |ids: &[MemberId]| ids.iter().map(|id| self.membership.get(*id).card.node_id.clone()).collect();
+        let (owner, others) = holders.split_first()?;
+        let (mirrors, filling) = others.split_at(complete.saturating_sub(1).min(others.len()));
+        Some(Report::Owner { owner: self.membership.get(*owner).card.node_id.clone(), mirrors: ids(mirrors), filling: ids(filling) })
+    }
+
+    pub(super) fn report_why(&self, key: &[u8], now: Now) -> Report {
+        Report::Why(Box::new(self.why(key, now.mono)))
     }
 
     pub(super) fn report_ring(&self) -> Report {
-        Report::Ring(self.ring_lines())
+        Report::Ring(self.ring_lines(), self.view_line())
     }
 
     pub(super) fn report_peers(&self, now: Now) -> Report {
-        Report::Peers(self.peer_lines(now.mono))
+        Report::Peers(self.peer_lines(now.mono), self.self_line(now.mono))
     }
 
     pub(super) fn report_stats(&self, now: Now) -> Report {
@@ -59,7 +73,9 @@ impl Node {
             version: env!("CARGO_PKG_VERSION"),
             incarnation: me.card.incarnation,
             uptime_ms: now.mono.since(self.started.mono),
-            serving: me.standing == Standing::Up,
+            serving: if self.pact.is_some() { self.is_serving(now.mono) } else { me.standing == Standing::Up },
+            view: self.view_line(),
+            part: self.self_line(now.mono),
             ring: self.ring_lines(),
             peers: self.peer_lines(now.mono),
             stats: self.stat_lines(now),
@@ -72,6 +88,11 @@ impl Node {
     }
 
     fn ring_lines(&self) -> Vec<RingLine> {
+        if let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) {
+            return Node::seat_lines(pact, view);
+        }
+        // Who awaits its first view owns nothing yet, and neither does anybody it knows of.
+        let awaits_view = self.pact.is_some();
         let met = |standing: Standing| !matches!(standing, Standing::Down(Reason::Unfit | Reason::Unmet));
         self.membership
             .all()
@@ -80,8 +101,9 @@ impl Node {
                 node_id: member.card.node_id.clone(),
                 name: member.card.name.clone(),
                 weight: member.card.weight,
-                share_percent: 100.0 * self.membership.share(id),
-                up: member.standing == Standing::Up,
+                share_percent: if awaits_view { 0.0 } else { 100.0 * self.membership.share(id) },
+                up: member.standing == Standing::Up && !awaits_view,
+                seat: None,
             })
             .collect()
     }
@@ -96,6 +118,7 @@ impl Node {
                 state: member.standing.word(),
                 for_ms: now.since(member.since),
                 round_trip_ms: self.peers[id.index()].round_trip_ms(),
+                tie: self.tie_line(id, now),
             })
             .collect()
     }
@@ -104,6 +127,7 @@ impl Node {
     fn stat_lines(&self, now: Now) -> Vec<(String, String)> {
         let bounds = self.cache.bounds();
         let gauges = &self.gauges;
+        let (epoch, nodes, nodes_up) = self.pool_figures();
         let seconds = |us: u64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
         let mut lines: Vec<(&str, String)> = vec![
             ("pid", gauges.pid.to_string()),
@@ -131,9 +155,9 @@ impl Node {
             ("node_id", self.me().node_id.clone()),
             ("node_name", self.me().name.clone()),
             ("incarnation", self.me().incarnation.to_string()),
-            ("epoch", self.version.epoch().to_string()),
-            ("nodes", self.membership.len().to_string()),
-            ("nodes_up", self.membership.count_up().to_string()),
+            ("epoch", epoch.to_string()),
+            ("nodes", nodes.to_string()),
+            ("nodes_up", nodes_up.to_string()),
             ("parked_requests", self.requests.len().to_string()),
         ]);
         if let Some(journal) = &self.journal {
@@ -143,6 +167,124 @@ impl Node {
                 ("journal_segments", journal.segments().len().to_string()),
             ]);
         }
+        lines.push(("lost_redundancy", self.lost_redundancy().to_string()));
+        lines.extend(self.pact.iter().flat_map(|pact| self.view_stats(pact, now.mono)));
         lines.into_iter().map(|(name, value)| (name.to_string(), value)).collect()
+    }
+
+    /// The epoch, how many nodes are known, and how many are up: the view's, if nodes agree on views.
+    fn pool_figures(&self) -> (u64, usize, usize) {
+        match &self.pact {
+            None => (self.version.epoch().into(), self.membership.len(), self.membership.count_up()),
+            Some(Pact { view: None, .. }) => (0, self.membership.len(), 0),
+            Some(Pact { view: Some(view), .. }) => (view.epoch, view.seats.len(), view.up().count()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::caching::cache::Bounds;
+    use crate::node::message::Message;
+    use crate::node::reply::{Part, SelfLine};
+    use crate::node::{ClientId, Mistakes, Settings};
+    use crate::time::Wall;
+    use crate::topology::heartbeat::Pace;
+    use crate::topology::membership::Card;
+    use crate::topology::peers::LinkId;
+    use crate::topology::view::Mirrors;
+
+    /// Nobody is there.
+    struct Nowhere;
+
+    impl Outputs for Nowhere {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, _message: &Message<'_>) {}
+        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Mono(ms), wall: Wall(ms) }
+    }
+
+    /// A node that knows nobody.
+    fn alone(mirrors: u32) -> Node {
+        let settings = Settings {
+            me: Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], 8001).into()) },
+            pool: "pool".into(),
+            peers: Vec::new(),
+            mirrors: Mirrors::Next(mirrors),
+            serve_on_silence: false,
+            boot_wait_ms: 1_000,
+            bounds: Bounds::default(),
+            max_value: 1 << 20,
+            pace: Pace { every_ms: 100, silence_ms: 500 },
+            request_timeout_ms: 1_000,
+            sync_matters: false,
+            seed: 1,
+            shown: Vec::new(),
+            mistakes: Mistakes::default(),
+        };
+        Node::new(settings, None, None, at(1_000))
+    }
+
+    fn status(node: &Node, now: Now) -> Status {
+        let Report::Status(status) = node.report_status(now) else { panic!("a status") };
+        *status
+    }
+
+    fn stat(status: &Status, name: &str) -> Option<u64> {
+        status.stats.iter().find(|(found, _)| found == name).and_then(|(_, value)| value.parse().ok())
+    }
+
+    #[test]
+    fn without_mirrors_a_node_says_what_it_always_said_and_that_no_copy_is_missed() {
+        let node = alone(0);
+        let status = status(&node, at(1_000));
+        assert!(status.serving && status.view.is_none() && status.part.is_none());
+        assert_eq!((status.ring[0].share_percent, status.ring[0].up, status.ring[0].seat.clone()), (100.0, true, None));
+        assert_eq!(status.stats.last(), Some(&("lost_redundancy".to_string(), "0".to_string())));
+        assert_eq!((stat(&status, "nodes_up"), stat(&status, "seated")), (Some(1), None));
+    }
+
+    #[test]
+    fn a_node_that_awaits_its_view_owns_nothing_serves_nothing_and_says_that_copies_are_missed() {
+        let node = alone(1);
+        let status = status(&node, at(1_000));
+        let part = SelfLine { node_id: "127.0.0.1:8001".into(), epoch: 0, part: Part::Seatless, lease_ms: 0 };
+        assert_eq!((status.serving, status.part.as_ref()), (false, Some(&part)));
+        assert_eq!((status.ring[0].share_percent, status.ring[0].up), (0.0, false));
+        assert_eq!((stat(&status, "epoch"), stat(&status, "nodes_up"), stat(&status, "seated")), (Some(0), Some(0), Some(0)));
+        assert!(stat(&status, "lost_redundancy") > Some(0));
+        let why = node.why(b"k", Mono(1_000));
+        assert!(why.because.contains("no seat") && why.holders.is_empty(), "{why:?}");
+    }
+
+    #[test]
+    fn a_node_with_a_seat_shows_the_view_and_no_longer_a_lease_than_it_could_be_granted() {
+        let mut node = alone(1);
+        let mut serves_after = |ms: &u64| {
+            node.on_tick(at(*ms), &mut Nowhere);
+            node.is_serving(Mono(*ms))
+        };
+        let ms = (1_000..60_000).step_by(10).find(|ms| serves_after(ms)).expect("a view of its own");
+        let status = status(&node, at(ms));
+        let (view, part) = (status.view.as_ref().expect("a view"), status.part.as_ref().expect("a part"));
+        assert_eq!((status.serving, part.part, part.lease_ms), (true, Part::Serving, 250));
+        assert_eq!((view.up, view.seats, stat(&status, "epoch"), part.epoch), (1, 1, Some(view.epoch), view.epoch));
+        let seat = status.ring[0].seat.as_ref().expect("a seat");
+        assert!((status.ring[0].share_percent - 100.0).abs() < 1e-6 && (seat.held_percent - 100.0).abs() < 1e-6);
+        // Alone, it has nobody to keep its copies.
+        assert_eq!(stat(&status, "lost_redundancy"), Some(view.lost_redundancy as u64));
+        assert!(view.lost_redundancy > 0);
+        let why = node.why(b"k", Mono(ms));
+        assert!(why.because.starts_with("this node owns it by view ") && why.holders.len() == 1, "{}", why.because);
+        assert!(why.lacks_redundancy && why.arc.is_some_and(|(first, last)| (first..=last).contains(&why.place)));
     }
 }

@@ -20,6 +20,7 @@ use super::message::RequestId;
 use crate::hash::KeyHash;
 use crate::time::Mono;
 use crate::topology::MemberId;
+use crate::topology::view::ViewId;
 
 /// Most requests that may wait.
 pub const MAX_PARKED: usize = 100_000;
@@ -49,6 +50,20 @@ pub enum Waiting {
         /// When they are to forget.
         at: Mono,
     },
+    /// For a view by which everything was forgotten so often.
+    Flushed {
+        /// In this succession of views.
+        lineage: u64,
+        /// How often.
+        count: u64,
+    },
+    /// For a view in which a member takes part, or does not.
+    Seated {
+        /// The member.
+        member: MemberId,
+        /// Takes part.
+        seated: bool,
+    },
     /// For a member to be reached, or not.
     Connect {
         /// The member.
@@ -69,6 +84,12 @@ pub struct Forwarded {
     pub owner: MemberId,
     /// Has it left? Then it may have been carried out.
     pub sent: bool,
+    /// It was sent to somebody who never answered: it may have been carried out.
+    pub perhaps: bool,
+    /// Its number among the writes that this node forwards; 0 for what may be done twice.
+    pub serial: u64,
+    /// The view by which it was sent.
+    pub view: ViewId,
 }
 
 /// The table of requests that wait.
@@ -78,6 +99,8 @@ pub struct Requests {
     generation: u32,
     /// In the order of time. Nearly all wait equally long, so nearly all belong at the end. Who is answered earlier leaves a number here that fits nothing.
     deadlines: VecDeque<(Mono, RequestId)>,
+    /// The forwarded writes, in the order of their serials. Who is answered leaves a number here that fits nothing.
+    serials: VecDeque<(u64, RequestId)>,
     bytes: usize,
 }
 
@@ -120,6 +143,9 @@ impl Requests {
         let deadline = parked.deadline;
         let place = self.table.insert((self.generation, parked));
         let id = RequestId(u64::from(self.generation) << 32 | place as u64);
+        if let Some((_, Parked { waiting: Waiting::Owner(Forwarded { serial: serial @ 1.., .. }), .. })) = self.table.get(place) {
+            self.serials.push_back((*serial, id));
+        }
         if deadline != Mono::NEVER {
             let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= deadline);
             self.deadlines.insert(place, (deadline, id));
@@ -133,6 +159,12 @@ impl Requests {
             Some((generation, parked)) if *generation == generation_of(id) => Some(parked),
             _ => None,
         }
+    }
+
+    /// The request of this number, if it still waits.
+    #[must_use]
+    pub fn get(&self, id: RequestId) -> Option<&Parked> {
+        self.table.get(place_of(id)).filter(|(generation, _)| *generation == generation_of(id)).map(|(_, parked)| parked)
     }
 
     /// Takes the request of this number out, if it still waits.
@@ -155,6 +187,17 @@ impl Requests {
             }
         }
         None
+    }
+
+    /// The lowest serial that still waits, or else the next one.
+    pub fn watermark(&mut self, next: u64) -> u64 {
+        while let Some((serial, id)) = self.serials.front().copied() {
+            if self.get_mut(id).is_some() {
+                return serial;
+            }
+            self.serials.pop_front();
+        }
+        next
     }
 
     /// When the next deadline is.
@@ -192,7 +235,15 @@ mod tests {
 
     fn parked(client: u64, deadline: Mono) -> Parked {
         let command = Command { key: Cow::Borrowed(&b"key"[..]), action: Action::Get };
-        let waiting = Waiting::Owner(Forwarded { command, hash: KeyHash::default(), owner: MemberId(1), sent: true });
+        let waiting = Waiting::Owner(Forwarded {
+            command,
+            hash: KeyHash::default(),
+            owner: MemberId(1),
+            sent: true,
+            perhaps: false,
+            serial: 0,
+            view: ViewId::default(),
+        });
         Parked { origin: Origin::Client(ClientId { connection: client, slot: 0 }), deadline, waiting }
     }
 

@@ -28,7 +28,9 @@ const USAGE_TEXT: &str = "Usage: spydercache monitor [options] FILE|ADDR...
 
 FILE is a node's configuration (that node and its peers are shown) or a list of addresses, one a line, with # comments.
 FOR is the uptime of a node that is alive, and how long this monitor has seen it dead. OPS/S is since the last look; with --once it
-is since the node's start. With --once the exit code is 0 if all nodes are alive and 1 if one is dead.";
+is since the node's start. Of pools with mirrors: VIEW is the number of a node's view, LEASE how long it may serve without hearing from the
+others (or that it waits for one, or has no seat), LOST how many arcs of the ring have too few copies, FILLING how many nodes it fills, how
+far it is, how fast, and what time is left. With --once the exit code is 0 if all nodes are alive and 1 if one is dead.";
 
 /// Runs the tool.
 pub fn run(args: &[String]) -> i32 {
@@ -168,6 +170,29 @@ impl Node {
         self.dead_since.map_or_else(|| self.number("uptime").unwrap_or(0), |since| self.seen.duration_since(since).as_secs())
     }
 
+    /// The number of its view, if its pool agrees on views and it knows one.
+    fn view(&self) -> Option<u64> {
+        self.part().and_then(|_| self.number("epoch")).filter(|epoch| *epoch > 0)
+    }
+
+    /// Its part in the view, in the word that `peers` has for it; none if its pool does not agree on views.
+    fn part(&self) -> Option<&'static str> {
+        match (self.number("seated")?, self.number("serving")?) {
+            (0, _) => Some("seatless"),
+            (_, 0) => Some("waiting"),
+            _ => Some("serving"),
+        }
+    }
+
+    /// How many others it fills, how far it is, how fast, and what time is left.
+    fn filling(&self) -> Option<String> {
+        let nodes = self.number("filling_nodes").filter(|nodes| *nodes > 0)?;
+        let (percent, keys) = (self.text("filling_percent")?, self.number("filling_keys")?);
+        let rate = bytes(self.number("filling_bytes_per_s")?);
+        let left = self.number("filling_left_ms").map_or_else(|| "?".into(), |left| duration(left.div_ceil(1_000)));
+        Some(format!("{nodes}: {}% {keys} keys {rate}/s {left} left", printable(percent)))
+    }
+
     /// In percent, since the node's start; none before the first read.
     fn hits(&self) -> Option<f64> {
         let (hits, misses) = (self.number("get_hits")?, self.number("get_misses")?);
@@ -253,7 +278,7 @@ fn parse_stats(answer: &[u8]) -> Counters {
 /// The columns: a heading, and what a node has to say to it.
 type Column = (&'static str, fn(&Node, bool) -> Option<String>);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 14] = [
     ("NODE", |node, _| node.text("node_id").map(printable)),
     ("ADDRESS", |node, _| Some(node.address.clone())),
     ("STATE", |node, _| Some(if node.stats.is_ok() { "alive" } else { "dead" }.into())),
@@ -264,7 +289,15 @@ const COLUMNS: [Column; 10] = [
     ("HITS", |node, _| node.hits().map(|hits| format!("{hits:.1}%"))),
     ("OPS/S", |node, whole| node.operations_a_second(whole).map(|rate| format!("{rate:.0}"))),
     ("FORWARDED", |node, _| node.number("forwarded").map(|forwarded| forwarded.to_string())),
+    ("VIEW", |node, _| node.view().map(|epoch| epoch.to_string())),
+    ("LEASE", |node, _| node.part().map(|part| if part == "serving" { lease(node) } else { part.into() })),
+    ("LOST", |node, _| node.number("lost_redundancy").map(|lost| lost.to_string())),
+    ("FILLING", |node, _| node.filling()),
 ];
+
+fn lease(node: &Node) -> String {
+    node.number("lease_ms").map_or_else(|| "?".into(), |left| format!("{left}ms"))
+}
 
 fn as_table(nodes: &[Node], whole: bool) -> String {
     let mut rows = vec![COLUMNS.map(|(heading, _)| heading.to_owned())];
@@ -306,6 +339,15 @@ fn node_as_json(node: &Node, whole: bool) -> String {
         real("hits_percent", node.hits()),
         real("operations_per_s", node.operations_a_second(whole)),
         integer("forwarded", "forwarded"),
+        format!("\"epoch\":{}", node.view().map_or("null".into(), |epoch| epoch.to_string())),
+        text("part", node.part()),
+        integer("lease_ms", "lease_ms"),
+        integer("lost_redundancy", "lost_redundancy"),
+        integer("filling_nodes", "filling_nodes"),
+        real("filling_percent", node.text("filling_percent").and_then(|percent| percent.parse().ok())),
+        integer("filling_keys", "filling_keys"),
+        integer("filling_bytes_per_s", "filling_bytes_per_s"),
+        integer("filling_left_ms", "filling_left_ms"),
     ];
     format!("{{{}}}", fields.join(","))
 }
@@ -447,6 +489,43 @@ mod tests {
             json.contains("\"items\":5") && json.contains("\"hits_percent\":75.0") && json.contains("\"why\":\"not asked yet\""),
             "{json}"
         );
+    }
+
+    #[test]
+    fn a_node_of_a_pool_with_mirrors_shows_its_view_its_lease_and_whom_it_fills() {
+        let node = node_with(&[
+            ("epoch", "7"),
+            ("seated", "1"),
+            ("serving", "1"),
+            ("lease_ms", "187"),
+            ("lost_redundancy", "4"),
+            ("filling_nodes", "1"),
+            ("filling_percent", "25.0"),
+            ("filling_keys", "10"),
+            ("filling_bytes_per_s", "2097152"),
+            ("filling_left_ms", "1500"),
+        ]);
+        let waiting = node_with(&[("epoch", "7"), ("seated", "1"), ("serving", "0"), ("lost_redundancy", "0"), ("filling_nodes", "0")]);
+        let alone = node_with(&[("epoch", "1700000000"), ("lost_redundancy", "0")]);
+        let nodes = [node, waiting, node_with(&[("epoch", "0"), ("seated", "0"), ("serving", "0")]), alone];
+        let table = as_table(&nodes, true);
+        let ends = [
+            "7     187ms     4     1: 25.0% 10 keys 2.0MiB/s 2s left",
+            "7     waiting   0     -",
+            "-     seatless  -     -",
+            "-     -         0     -",
+        ];
+        for (line, end) in table.lines().skip(1).zip(ends) {
+            assert!(line.ends_with(end), "{end} in {table}");
+        }
+        let json = as_json(&nodes, true);
+        assert!(
+            json.contains(
+                "\"epoch\":7,\"part\":\"serving\",\"lease_ms\":187,\"lost_redundancy\":4,\"filling_nodes\":1,\"filling_percent\":25.0,"
+            ),
+            "{json}"
+        );
+        assert!(json.ends_with("\"filling_left_ms\":null}]}\n") && json.contains("\"epoch\":null,\"part\":null,"), "{json}");
     }
 
     #[test]

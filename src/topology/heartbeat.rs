@@ -56,10 +56,15 @@ impl Heartbeat {
         if now < self.next_ping {
             return Due::Nothing;
         }
+        Due::Ping(self.ping(pace, now))
+    }
+
+    /// The number of a ping that is sent now, due or not.
+    pub fn ping(&mut self, pace: Pace, now: Mono) -> u64 {
         self.number += 1;
         self.sent = now;
         self.next_ping = now.plus(pace.every_ms);
-        Due::Ping(self.number)
+        self.number
     }
 
     /// The pong with this number has come.

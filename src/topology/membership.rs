@@ -11,12 +11,15 @@ use std::net::SocketAddr;
 
 use super::MemberId;
 use super::ring::Ring;
+use crate::msgpack::{Malformed, Parse, Reader, Writer};
 use crate::time::Mono;
 
 /// Most members of a pool. What names more is turned away, or not listened to.
 pub const MAX_MEMBERS: usize = 1_024;
 /// The largest weight. The sum of all weights stays far below 2^32.
 pub const MAX_WEIGHT: u32 = 1_000;
+/// Most nodes that a node may name to stand by for it.
+pub const MAX_STAND_INS: usize = 15;
 
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Card {
     pub weight: u32,
     /// Which of its lives this is; 0 when it has not said yet.
     pub incarnation: u64,
+    /// The nodes that keep copies of its keys, if it names them.
+    pub stand_ins: Vec<SocketAddr>,
 }
 
 /// How a member stands with this node.
@@ -104,7 +109,7 @@ impl Card {
     /// A member of which only the address is known: its name is its address until it says otherwise.
     #[must_use]
     pub fn of_address(address: SocketAddr) -> Card {
-        Card { name: address.to_string(), node_id: address.to_string(), address, weight: 1, incarnation: 0 }
+        Card { name: address.to_string(), node_id: address.to_string(), address, weight: 1, incarnation: 0, stand_ins: Vec::new() }
     }
 }
 
@@ -287,6 +292,56 @@ impl Membership {
         members.sort_by(|a, b| a.1.cmp(b.1));
         self.ring = Ring::new(members);
         self.changes += 1;
+    }
+}
+
+impl Writer<'_> {
+    /// Several cards.
+    pub fn cards(&mut self, cards: &[Card]) -> &mut Self {
+        self.array(cards.len());
+        for card in cards {
+            self.card(card);
+        }
+        self
+    }
+
+    /// A card.
+    pub fn card(&mut self, card: &Card) -> &mut Self {
+        let Card { name, node_id, address, weight, incarnation, stand_ins } = card;
+        self.array(6).text(name).text(node_id).text(&address.to_string()).number((*weight).into()).number(*incarnation);
+        self.array(stand_ins.len());
+        for stand_in in stand_ins {
+            self.text(&stand_in.to_string());
+        }
+        self
+    }
+}
+
+impl Reader<'_> {
+    /// Several cards.
+    pub fn cards(&mut self) -> Parse<Vec<Card>> {
+        let count = self.array_up_to(MAX_MEMBERS)?;
+        (0..count).map(|_| self.card()).collect()
+    }
+
+    /// A card.
+    pub fn card(&mut self) -> Parse<Card> {
+        self.array_of(6)?;
+        let name = self.text()?.to_string();
+        let node_id = self.text()?.to_string();
+        let address = self.address()?;
+        let weight = self.number_u32()?;
+        if weight > MAX_WEIGHT {
+            return Err(Malformed);
+        }
+        let incarnation = self.number()?;
+        let stand_ins = self.array_up_to(MAX_STAND_INS)?;
+        let stand_ins = (0..stand_ins).map(|_| self.address()).collect::<Parse<_>>()?;
+        Ok(Card { name, node_id, address, weight, incarnation, stand_ins })
+    }
+
+    fn address(&mut self) -> Parse<SocketAddr> {
+        self.text()?.parse().map_err(|_| Malformed)
     }
 }
 

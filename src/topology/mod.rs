@@ -4,10 +4,13 @@
 //! silent for too long, [`peers`] decides when to dial, when to wait and when to try again. All of it is pure: it takes what
 //! happened, with the time, and returns what to do. It knows no cache, no socket and no clock.
 
+pub mod agreement;
 pub mod heartbeat;
 pub mod membership;
 pub mod peers;
+pub mod placement;
 pub mod ring;
+pub mod view;
 
 /// A member of the pool, by its place in this node's list of members; 0 is this node itself. It means nothing to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -109,6 +109,14 @@ impl Peer {
         }
     }
 
+    /// The link and the number of a ping that is sent now, due or not, if the link is open.
+    pub fn ping(&mut self, pace: Pace, now: Mono) -> Option<(LinkId, u64)> {
+        match &mut self.state {
+            State::Open { link, heartbeat } => Some((*link, heartbeat.ping(pace, now))),
+            State::Idle { .. } | State::Dialling { .. } | State::Greeting { .. } => None,
+        }
+    }
+
     /// A pong has come.
     pub fn on_pong(&mut self, from: LinkId, number: u64, now: Mono) {
         if let State::Open { link, heartbeat } = &mut self.state

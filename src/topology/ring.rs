@@ -106,6 +106,24 @@ impl Ring {
         owned as f64 / PLACES as f64
     }
 
+    /// The points in their order: where, and whose.
+    pub fn points(&self) -> impl ExactSizeIterator<Item = (u32, MemberId)> {
+        self.points.iter().map(|point| (point.place, point.member))
+    }
+
+    /// The members clockwise from the point of this number, each once.
+    pub fn clockwise(&self, point: usize) -> impl Iterator<Item = MemberId> {
+        let mut seen: Vec<MemberId> = Vec::new();
+        let (before, after) = self.points.split_at(point.min(self.points.len()));
+        after.iter().chain(before).map(|point| point.member).filter(move |member| {
+            let is_new = !seen.contains(member);
+            if is_new {
+                seen.push(*member);
+            }
+            is_new
+        })
+    }
+
     /// How many points there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -118,7 +136,9 @@ impl Ring {
         self.points.is_empty()
     }
 
-    fn first_at(&self, place: u32) -> usize {
+    /// The number of the first point at or after `place`.
+    #[must_use]
+    pub fn first_at(&self, place: u32) -> usize {
         let at = self.points.partition_point(|point| point.place < place);
         if at == self.points.len() { 0 } else { at }
     }

@@ -334,9 +334,15 @@ fn hear(client: &mut Client) -> Vec<Message<'static>> {
 }
 
 fn hello(protocol: u32, name: &str) -> Message<'static> {
-    let me =
-        Card { name: name.into(), node_id: "x".into(), address: "127.0.0.1:9".parse().expect("an address"), weight: 1, incarnation: 7 };
-    Message::Hello(Introduction { protocol, pool: "spyder".into(), me, others: Vec::new() })
+    let me = Card {
+        name: name.into(),
+        node_id: "x".into(),
+        address: "127.0.0.1:9".parse().expect("an address"),
+        weight: 1,
+        incarnation: 7,
+        stand_ins: Vec::new(),
+    };
+    Message::Hello(Introduction { protocol, pool: "spyder".into(), me, others: Vec::new(), copies: 1 })
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_configuration_with_the_originals_sections_and_keys_is_understood() {
 fn a_node_with_such_a_configuration_joins_its_peer_and_keeps_to_its_size() {
     let (folder, [port, peer]) = (Folder::new(), free_ports());
     let node = Setup::new().file(sample(&folder, port, peer)).port(port).start();
-    let other = Setup::new().port(peer).set("local.node_id=2").start();
+    let other = Setup::new().port(peer).set("local.node_id=2").set("network.mirrors=[]").start();
     assert_eq!(other.client().ask(&format!("connect {}", node.name)), "OK");
     await_up(&node, 2);
     assert_eq!(node.client().ask("alive"), "ALIVE 1");

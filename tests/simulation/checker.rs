@@ -5,7 +5,8 @@
 //! before it was so), each key is moreover linearizable: see [`history`](crate::history). While it is calm besides, nothing fails.
 //!
 //! Agreed is the most that may be asked of nodes that judge one another each for itself: as long as two nodes disagree about an owner, both
-//! may write. When views are agreed upon and copies are mirrored, this is where more is demanded.
+//! may write. Where views are agreed upon and keys are mirrored, every key is linearizable always, from the first request to the last; only
+//! what may be lost, the world says: see [`losses`](crate::losses).
 
 use std::collections::BTreeMap;
 
@@ -62,7 +63,7 @@ impl Checked {
 /// All that is asked and known.
 pub struct Checker {
     asked: BTreeMap<ClientId, Asked>,
-    /// One a key, while the pool is agreed.
+    /// One a key, while the pool is agreed; in a mirrored pool always.
     histories: Option<Vec<History>>,
     /// When it was last left open what became of a request: until then, it may have been sent on.
     pub given_up_at: u64,
@@ -70,6 +71,7 @@ pub struct Checker {
     flushes_until: u64,
     keys: usize,
     evicts: bool,
+    lag_us: Option<u64>,
     timeout_us: u64,
     connect_us: u64,
     sync_us: u64,
@@ -79,13 +81,15 @@ pub struct Checker {
 impl Checker {
     pub fn new(options: &Options) -> Checker {
         let waits_for_disk = options.journal && options.sync == Sync::Always;
+        let (keys, evicts, lag_us) = (options.keys as usize, options.evicts(), options.lag_us());
         Checker {
             asked: BTreeMap::new(),
-            histories: None,
+            histories: options.is_judged_always().then(|| vec![History::new(evicts, lag_us); keys]),
             given_up_at: 0,
             flushes_until: 0,
-            keys: options.keys as usize,
-            evicts: options.evicts(),
+            keys,
+            evicts,
+            lag_us,
             timeout_us: options.request_timeout_ms * MS,
             connect_us: 2 * options.pace.silence_ms * MS,
             sync_us: if waits_for_disk { options.sync_us } else { 0 },
@@ -101,7 +105,7 @@ impl Checker {
     /// The pool agrees, since then. Nothing is on its way that is older.
     pub fn begin_watching(&mut self, since: u64) {
         assert!(self.asked.values().all(|asked| asked.at >= since), "what was asked before is done with");
-        let mut histories = vec![History::new(self.evicts); self.keys];
+        let mut histories = vec![History::new(self.evicts, self.lag_us); self.keys];
         for (id, asked) in &self.asked {
             for key in keys_of(&asked.request, self.keys) {
                 histories[key].on_asked_earlier(*id, action_of(&asked.request), asked.at);
@@ -113,7 +117,7 @@ impl Checker {
     /// The pool no longer agrees: what is not answered yet may become anything.
     pub fn end_watching(&mut self) -> Check {
         let Some(mut histories) = self.histories.take() else { return Ok(()) };
-        self.checked.unclear += histories.iter().filter(|history| history.is_unclear).count() as u64;
+        self.checked.unclear += histories.iter().map(|history| history.unclear).sum::<u64>();
         for (id, asked) in &self.asked {
             for key in keys_of(&asked.request, self.keys) {
                 let verdict = histories[key].on_given_up(*id);
@@ -123,9 +127,24 @@ impl Checker {
         Ok(())
     }
 
-    /// The only node there is has begun anew, with all it had.
-    pub fn on_restarted(&mut self) {
-        self.histories.iter_mut().flatten().for_each(History::on_restarted);
+    /// All nodes there are begin anew, with all they had; have their wall clocks been set?
+    pub fn on_restarted(&mut self, clocks_jump: bool) {
+        self.histories.iter_mut().flatten().for_each(|history| history.on_restarted(clocks_jump));
+    }
+
+    /// From now on any key may be gone; or, from now on, no more so.
+    pub fn on_loss(&mut self, begins: bool) {
+        self.histories.iter_mut().flatten().for_each(|history| history.on_loss(begins));
+    }
+
+    /// From now on any key may be anything that was ever written to it.
+    pub fn on_relapse(&mut self) {
+        self.histories.iter_mut().flatten().for_each(History::on_forgotten);
+    }
+
+    /// What was given up is not under way any more.
+    pub fn on_quiet(&mut self, now: u64) {
+        self.histories.iter_mut().flatten().for_each(|history| history.on_quiet(now));
     }
 
     /// When the oldest request that is not answered was asked.

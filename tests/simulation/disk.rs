@@ -25,6 +25,8 @@ pub struct Disk {
     pub torn_per_mille: Option<u64>,
     /// The number of the node's last life, if it ever wrote one.
     pub incarnation: Option<u64>,
+    /// The view that the node keeps. It is small and replaced as a whole: neither a full disk nor a power cut harms it.
+    pub kept: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,11 @@ enum Leftover {
 pub struct Syncing(Vec<(SegmentName, usize)>);
 
 impl Disk {
+    /// An empty one, on which at most the number of the last life is remembered.
+    pub fn new(incarnation: Option<u64>) -> Disk {
+        Disk { incarnation, ..Disk::default() }
+    }
+
     /// The segments and their lengths, oldest first.
     pub fn segments(&self) -> Vec<(SegmentName, u64)> {
         self.files.iter().map(|(name, file)| (*name, file.bytes.len() as u64)).collect()

@@ -50,6 +50,11 @@ impl Durability {
         (self.under_way.as_ref().map_or(u64::MAX, |sync| sync.ends_at), self.sync_at)
     }
 
+    /// Has everything been said?
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Writes the turn's records, and returns what may be said now.
     pub fn commit(&mut self, turn: Commit<'_>) -> Vec<Said> {
         let Commit { node, disk, said, now, true_us, prng, syncs_fail, mistake } = turn;

@@ -7,7 +7,10 @@
 //!
 //! Events are looked at only when the fate of every command asked until then is known, so that a command carried out early is carried
 //! out with the answer it will get. A command whose outcome nobody will ever tell (its connection ended, or the answer was "unknown") has
-//! no answer: it may have happened, or happen later, or never.
+//! no answer: it may have happened, or happen later, or never. Such commands pile up, so what need not be followed is not: see [`Ways`].
+//!
+//! Where keys are mirrored, a history runs from the first answer to the last, whatever happens. Then the world says when a value may be
+//! gone without a reason of its own, because too many copies were lost, and until when.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -15,7 +18,8 @@ use spydercache::node::ClientId;
 use spydercache::node::command::Action;
 
 use crate::answer::Answer;
-use crate::model::{self, Span, State};
+use crate::model::{self, Rules, Span, State};
+use crate::ways::{Configuration, Ways};
 
 /// More configurations than these are not followed.
 const MOST: usize = 300;
@@ -23,25 +27,22 @@ const MOST: usize = 300;
 /// What clients have seen of one key.
 #[derive(Clone, Debug)]
 pub struct History {
-    configurations: BTreeSet<Configuration>,
+    configurations: Vec<Configuration>,
     /// Asked and not answered, as far as the events have been looked at.
     open: Vec<Asked>,
     /// Not looked at yet.
     events: VecDeque<Event>,
     /// What came of those commands; `None` if nobody will tell.
     fates: BTreeMap<ClientId, Option<Answer>>,
-    /// Asked before the watching began: each may have happened before it, so its answer says nothing.
+    /// Their answers say nothing: each may have happened before the watching began.
     earlier: BTreeSet<ClientId>,
+    rules: Rules,
     evicts: bool,
-    /// There were too many possibilities: the key is not watched any more.
-    pub is_unclear: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Configuration {
-    state: State,
-    /// Which of the open commands have been carried out, in order of their ids.
-    done: Vec<ClientId>,
+    /// A loss is over when these have been answered: each may have been carried out before it was.
+    mending: Option<BTreeSet<ClientId>>,
+    /// How often there were too many possibilities: the key is not watched any more, or, where it is watched for good, from an unknown
+    /// state on.
+    pub unclear: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -50,8 +51,14 @@ enum Event {
     Answered(ClientId, u64),
     /// An earlier command is answered: from now on it cannot happen any more.
     Settled(ClientId, u64),
-    /// The only process that holds the key has begun anew from its journal.
-    Restarted,
+    /// Whoever holds the key has begun anew from a journal; have wall clocks been set?
+    Restarted(bool),
+    /// From now on the value may be gone, or no more so.
+    Lossy(bool),
+    /// It may be anything.
+    Forgotten,
+    /// Nothing is under way any more of what nobody will tell.
+    Quiet(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -72,17 +79,18 @@ pub enum Verdict {
 }
 
 impl History {
-    /// A key of which nothing is known.
-    pub fn new(evicts: bool) -> History {
-        let (configurations, open) = (BTreeSet::from([Configuration::unknown()]), Vec::new());
+    /// A key of which nothing is known. `lag_us` if it has copies: see [`Rules`].
+    pub fn new(evicts: bool, lag_us: Option<u64>) -> History {
         History {
-            configurations,
-            open,
+            configurations: vec![Configuration::unknown()],
+            open: Vec::new(),
             events: VecDeque::new(),
             fates: BTreeMap::new(),
             earlier: BTreeSet::new(),
+            rules: Rules { goes: evicts, lag_us },
             evicts,
-            is_unclear: false,
+            mending: None,
+            unclear: 0,
         }
     }
 
@@ -118,9 +126,24 @@ impl History {
         self.look()
     }
 
-    /// The process that holds the key has begun anew from its journal.
-    pub fn on_restarted(&mut self) {
-        self.events.push_back(Event::Restarted);
+    /// Whoever holds the key has begun anew from a journal.
+    pub fn on_restarted(&mut self, clocks_jump: bool) {
+        self.events.push_back(Event::Restarted(clocks_jump));
+    }
+
+    /// From now on its value may be gone; or, from now on, no more so.
+    pub fn on_loss(&mut self, begins: bool) {
+        self.events.push_back(Event::Lossy(begins));
+    }
+
+    /// From now on it may be anything.
+    pub fn on_forgotten(&mut self) {
+        self.events.push_back(Event::Forgotten);
+    }
+
+    /// What nobody will tell of and has not happened by now will not happen any more, but for flushes, which may have been asked for later.
+    pub fn on_quiet(&mut self, now: u64) {
+        self.events.push_back(Event::Quiet(now));
     }
 
     /// What the key may be, for people.
@@ -129,10 +152,14 @@ impl History {
         states.into_iter().collect::<Vec<_>>().join(" or ")
     }
 
+    fn is_given_up(&self) -> bool {
+        self.unclear > 0 && self.rules.lag_us.is_none()
+    }
+
     /// Looks at all events up to the first command whose fate is not known.
     fn look(&mut self) -> Verdict {
         let mut explained = 0;
-        while !self.is_unclear
+        while !self.is_given_up()
             && let Some(event) = self.events.pop_front()
         {
             match event {
@@ -141,17 +168,21 @@ impl History {
                     break;
                 }
                 Event::Asked(asked) => self.open(asked),
-                Event::Restarted => self.blur(),
+                Event::Restarted(clocks_jump) => self.blur(clocks_jump),
+                Event::Lossy(begins) => self.lose(begins),
+                Event::Forgotten => self.configurations.iter_mut().for_each(|configuration| configuration.state = State::Unknown),
+                Event::Quiet(now) => self.close_the_untold(now),
                 Event::Settled(id, now) => drop(self.close(id, now, false)),
                 Event::Answered(id, now) => {
-                    if !self.close(id, now, true) {
+                    let certain = !self.earlier.remove(&id);
+                    if !self.close(id, now, certain) {
                         return Verdict::Impossible;
                     }
-                    explained += 1;
+                    explained += u64::from(certain);
                 }
             }
         }
-        if self.is_unclear {
+        if self.is_given_up() {
             self.events.clear();
             self.fates.clear();
         }
@@ -168,82 +199,124 @@ impl History {
     }
 
     /// Ends become known less exactly: a journal says them by the wall clock.
-    fn blur(&mut self) {
-        let blurred = std::mem::take(&mut self.configurations).into_iter().map(|mut configuration| {
+    fn blur(&mut self, clocks_jump: bool) {
+        for configuration in &mut self.configurations {
             if let State::Present(item) = &mut configuration.state {
-                item.ends.blur();
+                item.ends.blur(clocks_jump);
             }
-            configuration
-        });
-        self.configurations = blurred.collect();
+        }
+    }
+
+    fn lose(&mut self, begins: bool) {
+        if begins {
+            (self.rules.goes, self.mending) = (true, None);
+        } else {
+            self.mending = Some(self.open.iter().filter(|asked| asked.answer.is_some()).map(|asked| asked.id).collect());
+            self.mend_perhaps();
+        }
+    }
+
+    /// The loss is over: whatever the key is now, its value may have been lost before.
+    fn mend_perhaps(&mut self) {
+        if !self.mending.as_ref().is_some_and(BTreeSet::is_empty) {
+            return;
+        }
+        (self.rules.goes, self.mending) = (self.evicts, None);
+        let mut ways = Ways::default();
+        for configuration in std::mem::take(&mut self.configurations) {
+            if matches!(configuration.state, State::Present(_)) {
+                ways.insert(Configuration { state: State::Absent, ..configuration.clone() });
+            }
+            ways.insert(configuration);
+        }
+        self.configurations = ways.into_all();
+    }
+
+    fn close_the_untold(&mut self, now: u64) {
+        let is_over = |asked: &&Asked| asked.answer.is_none() && asked.action.is_some() && !self.earlier.contains(&asked.id);
+        let over: Vec<ClientId> = self.open.iter().filter(is_over).map(|asked| asked.id).collect();
+        for id in over {
+            self.close(id, now, false);
+        }
     }
 
     /// A command has happened by now, or, if that is not `certain`, will not happen any more. False if nothing explains that.
     fn close(&mut self, id: ClientId, now: u64, certain: bool) -> bool {
         let Some(target) = self.open.iter().position(|asked| asked.id == id) else { return true };
-        let mut found = BTreeSet::new();
-        let before = std::mem::take(&mut self.configurations);
-        let mut seen = before.clone();
-        let mut ways: Vec<Configuration> = before.iter().cloned().collect();
-        while let Some(mut way) = ways.pop() {
-            if way.done.contains(&id) {
-                way.done.retain(|done| *done != id);
-                found.insert(way);
-                continue;
+        let (mut found, mut seen) = (Ways::default(), Ways::default());
+        let mut ways: VecDeque<Configuration> = self.configurations.iter().cloned().collect();
+        for way in &ways {
+            seen.insert(way.clone());
+        }
+        while let Some(way) = ways.pop_front() {
+            let is_done = way.has_done(id);
+            if is_done || !certain {
+                found.insert(way.clone().without(id));
             }
-            if !certain {
-                found.insert(way.clone());
+            if is_done {
+                continue;
             }
             for next in (0..self.open.len()).filter(|next| self.may_be_next(&way, *next)) {
                 let carried_on = self.carried_out(&way, next, now);
                 ways.extend(carried_on.into_iter().filter(|way| seen.insert(way.clone())));
             }
             if seen.len() > MOST {
-                self.is_unclear = true;
+                self.give_in(target);
                 return true;
             }
         }
-        self.open.remove(target);
-        if found.is_empty() {
-            self.configurations = before;
+        if found.len() == 0 {
             return false;
         }
-        self.configurations = found;
+        self.open.remove(target);
+        self.configurations = found.into_all();
+        self.on_closed(id);
         true
     }
 
-    /// A connection's commands on a key are carried out in their order, but for those of which nobody knows whether they were: a read that was
-    /// lost with its link is asked again, and may then see a write that was sent behind it and lost with the same link.
+    /// Too many possibilities. What is open may have happened in any of them.
+    fn give_in(&mut self, target: usize) {
+        self.unclear += 1;
+        let id = self.open.remove(target).id;
+        for asked in self.open.iter_mut().filter(|asked| asked.answer.is_some()) {
+            asked.answer = None;
+            self.earlier.insert(asked.id);
+        }
+        self.configurations = vec![Configuration::unknown()];
+        self.on_closed(id);
+    }
+
+    fn on_closed(&mut self, id: ClientId) {
+        if let Some(mending) = &mut self.mending {
+            mending.remove(&id);
+            self.mend_perhaps();
+        }
+    }
+
+    /// A connection's commands on a key are carried out in their order, but for those of which nobody knows whether they were, and for reads: one that
+    /// was lost with its link is asked again, and may then see a write that was sent behind it before it was answered.
     fn may_be_next(&self, way: &Configuration, index: usize) -> bool {
         let asked = &self.open[index];
         let goes_before = |other: &&Asked| other.id.connection == asked.id.connection && other.id.slot < asked.id.slot;
-        let is_waited_for = |other: &Asked| other.answer.is_some() && !way.done.contains(&other.id);
-        !way.done.contains(&asked.id) && (asked.answer.is_none() || !self.open.iter().filter(goes_before).any(is_waited_for))
+        let is_read = |other: &Asked| matches!(other.action, Some(Action::Get | Action::GetAndTouch(_)));
+        let is_waited_for = |other: &Asked| other.answer.is_some() && !is_read(other) && !way.has_done(other.id);
+        !way.has_done(asked.id) && (asked.answer.is_none() || !self.open.iter().filter(goes_before).any(is_waited_for))
     }
 
     fn carried_out(&self, way: &Configuration, index: usize, now: u64) -> Vec<Configuration> {
         let asked = &self.open[index];
         let when = Span { from: asked.at, to: now };
         let mut ways = Vec::new();
-        for aged in model::age(&way.state, when, self.evicts) {
+        for aged in model::age(&way.state, when, self.rules) {
             let states = match (&asked.action, &asked.answer) {
-                (Some(action), answer) => model::step(&aged, action, answer.as_ref(), when),
+                (Some(action), answer) => model::step(&aged.state, action, answer.as_ref(), when),
                 (None, _) => vec![State::Absent],
             };
-            ways.extend(states.into_iter().map(|state| {
-                let mut done = way.done.clone();
-                done.push(asked.id);
-                done.sort_unstable();
-                Configuration { state, done }
-            }));
+            let still_elsewhere = aged.elsewhere.filter(|_| asked.action.is_some() && states.contains(&State::Absent));
+            let states = states.into_iter().chain(still_elsewhere);
+            ways.extend(states.map(|state| way.with(asked.id, asked.answer.is_some(), state)));
         }
         ways
-    }
-}
-
-impl Configuration {
-    fn unknown() -> Configuration {
-        Configuration { state: State::Unknown, done: Vec::new() }
     }
 }
 
@@ -281,7 +354,7 @@ mod tests {
 
     /// A key that is known to be "old".
     fn history() -> History {
-        let mut history = History::new(false);
+        let mut history = History::new(false, None);
         history.on_asked(id(1, 0), set("old"), 0);
         assert_eq!(history.on_answered(id(1, 0), &Answer::Stored { version: 1 }, 1), Verdict::Explained(1));
         history
@@ -337,9 +410,75 @@ mod tests {
     #[test]
     fn a_miss_needs_a_reason() {
         for (evicts, verdict) in [(false, Verdict::Impossible), (true, Verdict::Explained(1))] {
-            let mut history = History { evicts, ..history() };
+            let mut history = History { rules: Rules { goes: evicts, lag_us: None }, ..history() };
             history.on_asked(id(2, 0), Some(Action::Get), 30);
             assert_eq!(history.on_answered(id(2, 0), &Answer::Miss, 40), verdict);
+        }
+    }
+
+    fn read(history: &mut History, slot: u64, at: u64, answer: &Answer) -> Verdict {
+        history.on_asked(id(2, slot), Some(Action::Get), at);
+        history.on_answered(id(2, slot), answer, at + 1)
+    }
+
+    #[test]
+    fn what_may_be_lost_is_there_or_gone_but_does_not_come_back() {
+        let mut history = history();
+        history.on_loss(true);
+        assert_eq!(read(&mut history, 0, 30, &value("old", 1)), Verdict::Explained(1));
+        assert_eq!(read(&mut history, 1, 40, &Answer::Miss), Verdict::Explained(1));
+        assert_eq!(read(&mut history, 2, 50, &value("old", 1)), Verdict::Impossible);
+    }
+
+    #[test]
+    fn a_loss_that_is_over_shows_itself_later_and_no_new_one_is_explained_by_it() {
+        for (answers, verdict) in
+            [([Answer::Miss, Answer::Miss], Verdict::Explained(1)), ([value("old", 1), Answer::Miss], Verdict::Impossible)]
+        {
+            let mut history = history();
+            history.on_loss(true);
+            history.on_loss(false);
+            assert_eq!(read(&mut history, 0, 30, &answers[0]), Verdict::Explained(1));
+            assert_eq!(read(&mut history, 1, 40, &answers[1]), verdict);
+        }
+    }
+
+    #[test]
+    fn once_all_is_quiet_nothing_happens_late() {
+        let mut history = history();
+        history.on_asked(id(3, 0), set("perhaps"), 5);
+        history.on_given_up(id(3, 0));
+        assert_eq!(read(&mut history, 0, 30, &value("old", 1)), Verdict::Explained(1));
+        history.on_quiet(35);
+        let mut early = history.clone();
+        assert_eq!(read(&mut early, 1, 40, &value("perhaps", 9)), Verdict::Explained(1), "it has happened before");
+        assert_eq!(read(&mut history, 1, 40, &value("old", 1)), Verdict::Explained(1));
+        assert_eq!(read(&mut history, 2, 50, &value("perhaps", 9)), Verdict::Impossible);
+    }
+
+    #[test]
+    fn a_hundred_writes_of_unknown_outcome_are_no_burden() {
+        let mut history = history();
+        for slot in 0..100 {
+            history.on_asked(id(3, slot), set("perhaps"), 5);
+            history.on_given_up(id(3, slot));
+        }
+        assert_eq!(read(&mut history, 0, 30, &value("perhaps", 9)), Verdict::Explained(1));
+        assert_eq!(history.unclear, 0);
+    }
+
+    #[test]
+    fn copies_end_a_little_apart_and_so_a_value_may_be_missed_once_and_seen_again() {
+        let expiring = |text: &'static str| {
+            let Some(Action::Store(store)) = set(text) else { unreachable!("it is a store") };
+            Some(Action::Store(Store { expiry: Expiry::InMs(100), ..store }))
+        };
+        for (lag_us, verdict) in [(None, Verdict::Impossible), (Some(50_000), Verdict::Explained(1))] {
+            let mut history = History::new(false, lag_us);
+            history.on_asked(id(1, 0), expiring("brief"), 0);
+            history.on_answered(id(1, 0), &Answer::Stored { version: 1 }, 1_000);
+            assert_eq!(read(&mut history, 0, 100_000, &Answer::Miss), Verdict::Explained(1));
+            assert_eq!(read(&mut history, 1, 120_000, &value("brief", 1)), verdict);
         }
     }
 }

@@ -13,12 +13,13 @@ use spydercache::communication::peer::{self, Frame};
 use spydercache::node::command::Request;
 use spydercache::node::message::Message;
 use spydercache::node::reply::Reply;
-use spydercache::node::{ClientId, Node, Outputs, Settings};
+use spydercache::node::{Asked, ClientId, Mistakes, Node, Outputs, Settings};
 use spydercache::prng::Prng;
 use spydercache::time::{Mono, Now, Wall};
 use spydercache::topology::MemberId;
 use spydercache::topology::membership::Card;
 use spydercache::topology::peers::LinkId;
+use spydercache::topology::view::Mirrors;
 
 use crate::answer::Answer;
 use crate::clock::Clock;
@@ -30,8 +31,8 @@ use crate::planted::Mistake;
 
 pub const MAX_VALUE: usize = 1 << 20;
 const POOL: &str = "simulated";
-/// Incarnations count seconds from here, as `startup` has it.
-const EPOCH_BEGAN_S: u64 = 1_577_836_800;
+/// Incarnations count milliseconds from here, as `startup` has it.
+const EPOCH_BEGAN_MS: u64 = 1_577_836_800_000;
 /// Bytes of the journal read in one turn while a node serves, and at once before it does.
 const REPLAY_A_TURN: usize = 1 << 10;
 /// Between an arrival and the turn that takes it.
@@ -73,6 +74,7 @@ pub struct Process {
     orders: Vec<Order>,
     turns: u64,
     inspect_every: u64,
+    pub leaving_since: Option<u64>,
 }
 
 /// A link's end.
@@ -102,6 +104,7 @@ enum Order {
     Dial(MemberId, SocketAddr),
     HangUp(LinkId),
     Replay,
+    Keep(Vec<u8>),
 }
 
 /// What came of a turn.
@@ -111,6 +114,8 @@ pub struct Turn {
     pub dials: Vec<(MemberId, usize)>,
     /// The process ended in the middle of it.
     pub crashed: bool,
+    /// The node has left the pool: the process may end.
+    pub left: bool,
 }
 
 /// Where a node listens.
@@ -171,7 +176,7 @@ impl Host {
         let segments = self.disk.segments();
         let durability = Durability::new(options, &self.disk);
         let journal = options.journal.then(|| Journal::new(options.segment_size, segments, Prng::new(self.prng.next_u64())));
-        let mut node = Node::new(settings, journal, read);
+        let mut node = Node::new(settings, journal, self.disk.kept.as_deref(), read);
         if options.journal {
             recover(&mut node, &mut self.disk, read, self.mistake);
         }
@@ -191,6 +196,7 @@ impl Host {
             orders: Vec::new(),
             turns: 0,
             inspect_every: options.inspect_every,
+            leaving_since: None,
         });
     }
 
@@ -220,6 +226,15 @@ impl Host {
         self.turn_us > TURN_US
     }
 
+    /// An operator asks the process to end, in order.
+    pub fn leave(&mut self, now: u64) {
+        if let Some(process) = &mut self.process {
+            process.node.leave();
+            process.leaving_since.get_or_insert(now);
+            process.turn_at = process.turn_at.min(now + self.turn_us);
+        }
+    }
+
     /// Turns take no time worth mentioning again.
     pub fn hurry(&mut self, now: u64) {
         self.turn_us = TURN_US;
@@ -246,13 +261,14 @@ impl Host {
         }
         process.with_node(&mut said, |node, sink| node.on_tick(read, sink));
         process.read_journal(read, &mut self.disk, &mut said);
-        let dials = process.carry_out_orders(&mut said);
+        let keeps_in_time = self.disk.torn_per_mille.is_none_or(|per_mille| per_mille >= 500);
+        let dials = process.carry_out_orders(&mut said, keeps_in_time.then_some(&mut self.disk.kept));
         process.turns += 1;
         if process.turns % process.inspect_every == 0 {
             process.node.check_invariants();
         }
         if self.mistake == Some(Mistake::ReplyBeforeWrite) && self.disk.torn_per_mille.is_some() {
-            return Turn { said, dials, crashed: true };
+            return Turn { said, dials, crashed: true, left: false };
         }
         let commit = Commit {
             node: &mut process.node,
@@ -273,8 +289,9 @@ impl Host {
                 process.links.remove(link);
             }
         }
+        let left = process.leaving_since.is_some() && process.node.has_left() && process.durability.is_idle();
         self.sleep(read.mono, now);
-        Turn { said, dials, crashed: false }
+        Turn { said, dials, crashed: false, left }
     }
 
     /// A dial has been begun, on this link.
@@ -301,14 +318,16 @@ impl Host {
     fn settings(&mut self, options: &Options, now: Now) -> Settings {
         let address = address_of(self.index);
         let founders = options.nodes - options.joiners;
-        let peers =
-            if self.index < founders { (0..founders).filter(|peer| *peer != self.index).map(address_of).collect() } else { Vec::new() };
+        let known = if self.index < founders { 0..founders } else { 0..usize::from(options.joiners_know) };
         let me = Card { node_id: (1 + self.index).to_string(), incarnation: self.begin_life(now.wall), ..Card::of_address(address) };
         Settings {
             me,
             pool: POOL.into(),
-            peers,
-            mirrors: 0,
+            peers: known.filter(|peer| *peer != self.index).map(address_of).collect(),
+            mirrors: Mirrors::Next(options.mirrors),
+            serve_on_silence: options.serve_on_silence,
+            boot_wait_ms: options.boot_wait_ms,
+            mistakes: self.mistake.map_or_else(Mistakes::default, Mistake::of_the_core),
             bounds: options.bounds,
             max_value: MAX_VALUE,
             pace: options.pace,
@@ -321,7 +340,7 @@ impl Host {
 
     /// The number of a life: greater than that of any life before it, as far as the disk remembers.
     fn begin_life(&mut self, wall: Wall) -> u64 {
-        let by_clock = (wall.0 / 1_000).saturating_sub(EPOCH_BEGAN_S).max(1);
+        let by_clock = wall.0.saturating_sub(EPOCH_BEGAN_MS).max(1);
         let incarnation = by_clock.max(self.disk.incarnation.unwrap_or(0) + 1);
         self.disk.incarnation = Some(incarnation);
         incarnation
@@ -352,6 +371,11 @@ fn read_all(mut replay: Replay, node: &mut Node, disk: &mut Disk, now: Now) -> R
 }
 
 impl Process {
+    /// For how long has it been leaving?
+    pub fn leaving_for(&self, now: u64) -> u64 {
+        self.leaving_since.map_or(0, |since| now - since)
+    }
+
     /// When the oldest of what has arrived did so.
     pub fn oldest_input(&self) -> u64 {
         self.inbox.first().map_or(u64::MAX, |(at, _)| *at)
@@ -388,7 +412,8 @@ impl Process {
             Input::FromNetwork(link, Arrival::Knock) => drop(self.links.insert(link, Link { dialling: None, input: Vec::new() })),
             Input::FromNetwork(link, Arrival::Dialled) => self.on_dialled(link, now, said),
             Input::FromNetwork(link, Arrival::Bytes(bytes)) => self.on_bytes(link, &bytes, now, said),
-            Input::FromNetwork(link, Arrival::Refused | Arrival::Closed) => self.on_closed(link, now, said),
+            Input::FromNetwork(link, Arrival::Refused) => self.on_closed(link, true, now, said),
+            Input::FromNetwork(link, Arrival::Closed) => self.on_closed(link, false, now, said),
         }
     }
 
@@ -397,10 +422,10 @@ impl Process {
         self.with_node(said, |node, sink| node.on_dialled(now, member, link, sink));
     }
 
-    fn on_closed(&mut self, link: LinkId, now: Now, said: &mut Vec<Said>) {
+    fn on_closed(&mut self, link: LinkId, refused: bool, now: Now, said: &mut Vec<Said>) {
         let Some(closed) = self.links.remove(&link) else { return };
         self.with_node(said, |node, sink| match closed.dialling {
-            Some(member) => node.on_dial_failed(now, member, true, sink),
+            Some(member) => node.on_dial_failed(now, member, refused, sink),
             None => node.on_closed(now, link, sink),
         });
     }
@@ -417,7 +442,7 @@ impl Process {
                     taken += consumed;
                     self.on_message(link, &message, now, said);
                 }
-                Frame::Invalid(_) => return self.on_closed(link, now, said),
+                Frame::Invalid(_) => return self.on_closed(link, false, now, said),
             }
         }
         input.drain(..taken);
@@ -428,9 +453,9 @@ impl Process {
 
     fn on_message(&mut self, link: LinkId, message: &Message<'_>, now: Now, said: &mut Vec<Said>) {
         self.with_node(said, |node, sink| match message {
-            Message::Request { id, command } => {
-                let hash = node.hash(&command.key);
-                node.on_peer_command(now, link, *id, hash, command, sink);
+            Message::Request { id, view, serial, command } => {
+                let (hash, asked) = (node.hash(&command.key), Asked { link, id: *id, view: *view, serial: *serial });
+                node.on_peer_command(now, asked, hash, command, sink);
             }
             message => node.on_message(now, link, message, sink),
         });
@@ -456,13 +481,14 @@ impl Process {
         }
     }
 
-    fn carry_out_orders(&mut self, said: &mut Vec<Said>) -> Vec<(MemberId, usize)> {
+    fn carry_out_orders(&mut self, said: &mut Vec<Said>, mut kept: Option<&mut Option<Vec<u8>>>) -> Vec<(MemberId, usize)> {
         let mut dials = Vec::new();
         for order in std::mem::take(&mut self.orders) {
             match order {
                 Order::Dial(member, address) => dials.push((member, host_at(address))),
                 Order::HangUp(link) => said.push(Said::HangUp(link)),
                 Order::Replay => self.replay_ordered = true,
+                Order::Keep(view) => kept.iter_mut().for_each(|kept| **kept = Some(view.clone())),
             }
         }
         dials
@@ -496,5 +522,9 @@ impl Outputs for Sink<'_> {
 
     fn replay(&mut self) {
         self.orders.push(Order::Replay);
+    }
+
+    fn keep(&mut self, view: &[u8]) {
+        self.orders.push(Order::Keep(view.to_vec()));
     }
 }

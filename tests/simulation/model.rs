@@ -13,6 +13,25 @@ use crate::options::MS;
 /// What a clock may be wrong by, in a hundred, and besides for rounding.
 const DRIFT_PERCENT: u64 = 2;
 const ROUNDING_US: u64 = 4 * MS;
+/// How much earlier than another copy one may end: each hop between nodes rounds down.
+const EARLY_US: u64 = 10 * MS;
+
+/// What may become of a value by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// It may go at any time: it is evicted, or may be lost.
+    pub goes: bool,
+    /// Where a key has copies: a copy that was filled late ends so much later than the one it was filled from.
+    pub lag_us: Option<u64>,
+}
+
+/// What time alone has made of a state.
+#[derive(Clone, Debug)]
+pub struct Aged {
+    pub state: State,
+    /// The value that is gone here and may still be seen in another copy: the two do not end at the very same moment.
+    pub elsewhere: Option<State>,
+}
 
 /// A key, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,24 +64,29 @@ impl Span {
     const NEVER: Span = Span { from: u64::MAX, to: u64::MAX };
     const WHO_KNOWS: Span = Span { from: 0, to: u64::MAX };
 
-    /// The same, less certain by what a journal rounds.
-    pub fn blur(&mut self) {
+    /// The same, less certain by what a journal rounds; or not certain at all, if wall clocks have been set meanwhile.
+    pub fn blur(&mut self, clocks_jump: bool) {
+        if clocks_jump && self.from != u64::MAX {
+            *self = Span::WHO_KNOWS;
+        }
         self.from = if self.from == u64::MAX { self.from } else { self.from.saturating_sub(ROUNDING_US) };
         self.to = self.to.saturating_add(ROUNDING_US);
     }
 }
 
 /// The states that time alone may have made of this one.
-pub fn age(state: &State, when: Span, evicts: bool) -> Vec<State> {
-    let State::Present(item) = state else { return vec![state.clone()] };
-    let may_have_ended = when.to >= item.ends.from;
-    let has_ended = when.from > item.ends.to;
+pub fn age(state: &State, when: Span, rules: Rules) -> Vec<Aged> {
+    let State::Present(item) = state else { return vec![Aged { state: state.clone(), elsewhere: None }] };
+    let early = if rules.lag_us.is_some() { EARLY_US } else { 0 };
+    let may_have_ended = when.to.saturating_add(early) >= item.ends.from;
+    let has_ended = when.from > item.ends.to.saturating_add(rules.lag_us.unwrap_or(0));
     let mut states = Vec::with_capacity(2);
     if !has_ended {
-        states.push(state.clone());
+        states.push(Aged { state: state.clone(), elsewhere: None });
     }
-    if may_have_ended || evicts {
-        states.push(State::Absent);
+    if may_have_ended || rules.goes {
+        let elsewhere = (may_have_ended && !has_ended && rules.lag_us.is_some()).then(|| state.clone());
+        states.push(Aged { state: State::Absent, elsewhere });
     }
     states
 }

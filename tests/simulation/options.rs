@@ -10,6 +10,13 @@ use spydercache::topology::heartbeat::Pace;
 /// Microseconds in a millisecond: the world counts in the former, nodes in the latter.
 pub const MS: u64 = 1_000;
 
+/// How long a start waits for those who are not there. Longer than any spell.
+const BOOT_WAIT_MS: u64 = 3_000;
+/// What fault lasts longest.
+pub const LONGEST_SPELL_US: u64 = 2_000 * MS;
+/// What a lost packet costs at most.
+const LOSS_US: u64 = 400 * MS;
+
 /// The kinds of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -43,10 +50,16 @@ pub enum Fault {
     Reconstruct,
     /// A client says `flush_all`.
     Flush,
+    /// An operator ends a process in order: it hands over what it has.
+    Leave,
+    /// All processes end at once.
+    KillAll,
+    /// All machines go out at once.
+    PowerLossEverywhere,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 18] = [
         Fault::Kill,
         Fault::PowerLoss,
         Fault::Pause,
@@ -62,6 +75,9 @@ impl Fault {
         Fault::Connect,
         Fault::Reconstruct,
         Fault::Flush,
+        Fault::Leave,
+        Fault::KillAll,
+        Fault::PowerLossEverywhere,
     ];
 }
 
@@ -113,11 +129,25 @@ pub struct Options {
     pub empty_disks: bool,
     /// A node's invariants are checked after every so many turns: it takes longer than the turn.
     pub inspect_every: u64,
+    /// How many copies of a key there are besides the owner's. Without, each node judges the others for itself; with, views are agreed upon.
+    pub mirrors: u32,
+    /// A pool of two goes on when one is silent, at the price of the other going on as well.
+    pub serve_on_silence: bool,
+    pub boot_wait_ms: u64,
+    /// Joiners know the first node, and ask to be taken in.
+    pub joiners_know: bool,
 }
 
 impl Options {
     /// The options of a seed.
     pub fn draw(seed: u64) -> Options {
+        let mut options = Options::draw_unmirrored(seed);
+        options.mirror_perhaps();
+        options
+    }
+
+    /// The options of a seed, but that its pool has no mirrors.
+    pub fn draw_unmirrored(seed: u64) -> Options {
         let mut prng = Prng::new(seed ^ 0x0b5e_55ed);
         let nodes = pick(&mut prng, &[1, 1, 1, 2, 2, 3, 3, 3, 4, 5, 7, 9]);
         let mut options = Options {
@@ -146,9 +176,47 @@ impl Options {
             fault_every_ms: pick(&mut prng, &[100, 400, 1_500]),
             empty_disks: prng.chance(1, 4),
             inspect_every: pick(&mut prng, &[1, 50, 50, 50, 50, 50, 50, 50]),
+            mirrors: 0,
+            serve_on_silence: false,
+            boot_wait_ms: BOOT_WAIT_MS,
+            joiners_know: false,
         };
         options.faults = swarm(&mut prng, &options);
         options
+    }
+
+    /// Two pools of three are mirrored.
+    fn mirror_perhaps(&mut self) {
+        let mut prng = Prng::new(self.seed ^ 0x3177_0225);
+        if self.nodes == 1 || prng.chance(1, 3) {
+            return;
+        }
+        self.mirrors = pick(&mut prng, &[1, 1, 2]);
+        self.serve_on_silence = self.nodes == 2 && prng.chance(1, 4);
+        // A node that knows nobody and has forgotten everybody begins a pool of its own, and rightly so.
+        self.joiners_know = prng.chance(1, 2);
+        self.joiners = if self.empty_disks { 0 } else { self.joiners };
+        // Heartbeats wait for the disk like all that is said: a disk this slow has no lease to hold.
+        self.sync_us = self.sync_us.min(5 * MS);
+        self.faults = swarm(&mut prng, self);
+    }
+
+    /// Are keys mirrored, and views agreed upon?
+    pub fn is_mirrored(&self) -> bool {
+        self.mirrors > 0
+    }
+
+    /// Must every key be right always? Not if both halves of a pool may go on.
+    pub fn is_judged_always(&self) -> bool {
+        self.is_mirrored() && !self.serve_on_silence
+    }
+
+    /// How much later than the one it was filled from a copy may end: as long as a filling may be on its way.
+    pub fn lag_us(&self) -> Option<u64> {
+        let resent_us = if self.loss_per_mille > 0 { 2 * LOSS_US } else { 0 };
+        let stands_still = [Fault::Pause, Fault::Slow, Fault::Cut, Fault::OneWayCut].into_iter().any(|fault| self.has(fault));
+        let still_us = if stands_still { 2 * LONGEST_SPELL_US } else { 0 };
+        self.is_mirrored().then_some(10 * MS + 4 * self.delay_us.1 + resent_us + still_us)
     }
 
     /// Does this seed switch the fault on?
@@ -193,6 +261,7 @@ fn swarm(prng: &mut Prng, options: &Options) -> Vec<Fault> {
 fn makes_sense(fault: Fault, options: &Options) -> bool {
     match fault {
         Fault::Cut | Fault::OneWayCut | Fault::Reset | Fault::Dead | Fault::Connect => options.nodes > 1,
+        Fault::Leave | Fault::KillAll | Fault::PowerLossEverywhere => options.is_mirrored(),
         Fault::DiskFull | Fault::SyncFails | Fault::Rot | Fault::Reconstruct => options.journal,
         Fault::Kill | Fault::PowerLoss | Fault::Pause | Fault::Slow | Fault::WallJump | Fault::Flush => true,
     }

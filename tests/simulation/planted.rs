@@ -1,7 +1,16 @@
 //! Mistakes that are planted to see whether the checker finds them.
 //!
-//! A checker that has never failed proves nothing. Each of these is a way in which a driver of the node, or its world, can be wrong; the
-//! sweep over them must fail for each, within the number of seeds that is written beside it.
+//! A checker that has never failed proves nothing. The first of these are ways in which a driver of the node, or its world, can be wrong; the others
+//! are wrong turns of the core itself, which it takes if [`Mistakes`] say so: each leaves out something that the design of mirrored pools
+//! rests on. The sweep over them must fail for each, within the number of seeds that is written beside it.
+//!
+//! For a mistake of the core, seeds draw small pools under the very faults that it should stand up to, for a short time.
+
+use spydercache::node::Mistakes;
+use spydercache::prng::Prng;
+use spydercache::topology::heartbeat::Pace;
+
+use crate::options::{Fault, MS, Options, Sync, pick};
 
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +35,37 @@ pub enum Mistake {
     ExpiryByWall,
     /// The frames of a link arrive in any order.
     FramesReordered,
+    /// An owner answers without a lease.
+    NoLease,
+    /// A mirror takes what an owner of another epoch says.
+    NoFence,
+    /// A write is answered before its mirrors have it.
+    AckBeforeMirrors,
+    /// A node that returns is complete with what its journal says.
+    TrustJournal,
+    /// A node that is filled keeps what its owner does not have.
+    KeepUnlisted,
+    /// A view is formed by whoever is there.
+    NoMajority,
+    /// A silent node is replaced before its lease has run out.
+    NoLeaseWait,
+    /// Reads do not wait for the write under way.
+    ReadPending,
+    /// A view that was accepted and not committed is not reported.
+    ForgetAccepted,
+    /// A node that finds the others dead starts from its own journal.
+    OwnJournal,
+    /// New mirrors count as complete at once.
+    CompleteAtOnce,
+    /// Writes in flight are not made equal at a takeover.
+    NoRestate,
+    /// Any proof of death, witnessed or not, makes the majority smaller.
+    AnyDeathShrinks,
 }
 
 impl Mistake {
-    /// All of them, and within how many seeds each has to be found.
-    pub const ALL: [(Mistake, u64); 10] = [
+    /// Those of drivers and worlds, and within how many seeds each has to be found.
+    pub const OF_DRIVERS: [(Mistake, u64); 10] = [
         (Mistake::ReplyBeforeWrite, 100),
         (Mistake::ReplyBeforeSync, 100),
         (Mistake::ReplyLost, 10),
@@ -42,4 +77,92 @@ impl Mistake {
         (Mistake::ExpiryByWall, 100),
         (Mistake::FramesReordered, 100),
     ];
+
+    /// Those of the core, and within how many of their own seeds.
+    pub const OF_THE_CORE: [(Mistake, u64); 13] = [
+        (Mistake::NoLease, 100),
+        (Mistake::NoFence, 300),
+        (Mistake::AckBeforeMirrors, 100),
+        (Mistake::TrustJournal, 100),
+        (Mistake::KeepUnlisted, 100),
+        (Mistake::NoMajority, 100),
+        (Mistake::NoLeaseWait, 300),
+        (Mistake::ReadPending, 100),
+        (Mistake::ForgetAccepted, 300),
+        (Mistake::OwnJournal, 100),
+        (Mistake::CompleteAtOnce, 100),
+        (Mistake::NoRestate, 300),
+        (Mistake::AnyDeathShrinks, 300),
+    ];
+
+    /// What the core is told to do wrong.
+    pub fn of_the_core(self) -> Mistakes {
+        let none = Mistakes::default();
+        match self {
+            Mistake::NoLease => Mistakes { no_lease: true, ..none },
+            Mistake::NoFence => Mistakes { no_fence: true, ..none },
+            Mistake::AckBeforeMirrors => Mistakes { ack_before_mirrors: true, ..none },
+            Mistake::TrustJournal => Mistakes { trust_journal: true, ..none },
+            Mistake::KeepUnlisted => Mistakes { keep_unlisted: true, ..none },
+            Mistake::NoMajority => Mistakes { no_majority: true, ..none },
+            Mistake::NoLeaseWait => Mistakes { no_lease_wait: true, ..none },
+            Mistake::ReadPending => Mistakes { read_pending: true, ..none },
+            Mistake::ForgetAccepted => Mistakes { forget_accepted: true, ..none },
+            Mistake::OwnJournal => Mistakes { own_journal: true, ..none },
+            Mistake::CompleteAtOnce => Mistakes { complete_at_once: true, ..none },
+            Mistake::NoRestate => Mistakes { no_restate: true, ..none },
+            Mistake::AnyDeathShrinks => Mistakes { any_death_shrinks: true, ..none },
+            _ => none,
+        }
+    }
+
+    /// The faults under which a mistake of the core shows; none for the others.
+    fn faults(self) -> &'static [Fault] {
+        match self {
+            Mistake::NoLease | Mistake::NoLeaseWait => &[Fault::Pause, Fault::Cut, Fault::OneWayCut],
+            Mistake::NoFence => &[Fault::Pause, Fault::Slow, Fault::Cut, Fault::OneWayCut],
+            Mistake::NoMajority => &[Fault::Cut, Fault::Pause],
+            Mistake::AckBeforeMirrors | Mistake::NoRestate => &[Fault::Kill, Fault::Reset],
+            Mistake::ReadPending => &[Fault::Kill, Fault::Cut, Fault::Slow],
+            Mistake::TrustJournal | Mistake::KeepUnlisted | Mistake::CompleteAtOnce => &[Fault::Kill],
+            Mistake::ForgetAccepted => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
+            Mistake::OwnJournal => &[Fault::Kill, Fault::KillAll],
+            Mistake::AnyDeathShrinks => &[Fault::Kill, Fault::Cut],
+            _ => &[],
+        }
+    }
+
+    /// What a seed draws to find this mistake.
+    pub fn options(self, seed: u64) -> Options {
+        let drawn = Options::draw_unmirrored(seed);
+        if self.faults().is_empty() {
+            return drawn;
+        }
+        let mut prng = Prng::new(seed ^ 0x00e4_4a4d);
+        Options {
+            nodes: pick(&mut prng, &[2, 3, 3, 4, 5]),
+            joiners: 0,
+            mirrors: pick(&mut prng, &[1, 1, 2]),
+            serve_on_silence: false,
+            journal: true,
+            sync: pick(&mut prng, &[Sync::No, Sync::Everysec]),
+            bounds: Default::default(),
+            pace: Pace { every_ms: 50, silence_ms: 400 },
+            delay_us: pick(&mut prng, &[(20, 200), (50, 3 * MS), (MS, 10 * MS)]),
+            loss_per_mille: 0,
+            clients: 4,
+            depth: 4,
+            keys: pick(&mut prng, &[4, 30]),
+            think_us: 5 * MS,
+            ttl_one_in: 0,
+            rounds: 1,
+            storm_ms: 3_000,
+            calm_ms: 500,
+            fault_every_ms: pick(&mut prng, &[100, 300, 1_000]),
+            empty_disks: false,
+            inspect_every: u64::MAX,
+            faults: self.faults().to_vec(),
+            ..drawn
+        }
+    }
 }

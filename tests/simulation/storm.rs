@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 use spydercache::node::command::{Admin, Expiry, Request};
 use spydercache::prng::Prng;
 
+use crate::disk::Disk;
 use crate::finding::Check;
-use crate::host::address_of;
+use crate::host::{Process, address_of};
 use crate::options::{Fault, MS, Options, Sync, pick};
 use crate::world::World;
+
+/// How long the weather holds while a pool that was down as a whole comes back.
+const LULL_US: u64 = 4_000 * MS;
 
 /// What ends a fault.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +72,7 @@ impl Storm {
     }
 
     /// How long something lasts: mostly short, sometimes long.
-    fn spell(&mut self) -> u64 {
+    pub fn spell(&mut self) -> u64 {
         let most = pick(&mut self.prng, &[50, 400, 2_000]);
         (1 + self.prng.below(most)) * MS
     }
@@ -105,6 +109,8 @@ impl World {
         let fault = pick(&mut self.storm.prng, &self.options.faults);
         let host = self.storm.prng.below(self.options.nodes as u64) as usize;
         *self.storm.struck.entry(fault).or_default() += 1;
+        self.losses.disturb();
+        self.weigh_losses();
         self.note(&[0xfa, fault as u64, host as u64], |_| format!("{fault:?} strikes node {}", host + 1));
         match fault {
             Fault::Kill => return self.kill(host),
@@ -116,6 +122,8 @@ impl World {
             Fault::DiskFull | Fault::SyncFails => self.disk_trouble(host, fault),
             Fault::Rot => return self.rot(host),
             Fault::WallJump => self.jump_wall_clock(host),
+            Fault::Leave => self.hosts[host].leave(self.now),
+            Fault::KillAll | Fault::PowerLossEverywhere => return self.strike_everywhere(fault == Fault::KillAll),
             Fault::Dead | Fault::Connect | Fault::Reconstruct | Fault::Flush => self.operate_at_random(host, fault),
         }
         Ok(())
@@ -133,8 +141,12 @@ impl World {
     /// Ends a process; its machine says so to the others, and begins another one after a while.
     pub fn end_process(&mut self, host: usize) -> Check {
         let downtime = self.storm.spell();
-        let survives = self.options.nodes == 1 && self.is_safe(host);
+        let is_safe = self.is_safe(host);
+        let survives = self.options.nodes == 1 && is_safe;
         if self.hosts[host].process.is_some() {
+            if !is_safe {
+                self.losses.taint(host);
+            }
             self.lose_process(host, survives, true)?;
             self.hosts[host].start_at = self.now + downtime;
             self.lose_disk_perhaps(host)?;
@@ -149,6 +161,10 @@ impl World {
         let is_down = self.hosts[host].process.is_none();
         let is_synced = self.options.sync == Sync::Always && (is_down || self.is_safe(host)) && !self.may_relapse(host);
         let survives = self.options.nodes == 1 && is_synced;
+        if !is_synced {
+            self.losses.taint(host);
+            self.weigh_losses();
+        }
         if !survives {
             self.disagree()?;
         }
@@ -163,7 +179,7 @@ impl World {
     }
 
     /// Does the journal say all that was acknowledged?
-    fn is_safe(&mut self, host: usize) -> bool {
+    pub fn is_safe(&mut self, host: usize) -> bool {
         let journal = self.hosts[host].process.as_mut().and_then(|process| process.node.journal_mut());
         journal.is_some_and(|journal| journal.is_ok() && !journal.needs_restating())
     }
@@ -178,7 +194,11 @@ impl World {
     fn lose_disk_perhaps(&mut self, host: usize) -> Check {
         if self.options.empty_disks && self.storm.prng.chance(1, 3) {
             self.note(&[0xed, host as u64], |_| format!("node {} loses its disk", host + 1));
-            self.hosts[host].disk = Default::default();
+            // Lives are numbered by the clock's seconds: who gets a new disk is away for longer than that.
+            let incarnation = self.hosts[host].disk.incarnation.filter(|_| self.options.is_mirrored());
+            self.hosts[host].disk = Disk::new(incarnation);
+            self.losses.taint(host);
+            self.weigh_losses();
             self.disagree()?;
         }
         Ok(())
@@ -226,6 +246,8 @@ impl World {
             return Ok(());
         }
         self.hosts[host].disk.rot(&mut self.storm.prng);
+        self.losses.taint(host);
+        self.weigh_losses();
         self.disagree()
     }
 
@@ -237,6 +259,13 @@ impl World {
     fn operate_at_random(&mut self, host: usize, fault: Fault) {
         let other = self.storm.prng.below(self.options.nodes as u64) as usize;
         let address = || Cow::Owned(address_of(other).to_string());
+        // Before a pool's first view, `dead` says: start with what you have. That is the operator's promise, not ours.
+        let has_seat = |process: &Process| {
+            process.node.view().is_some_and(|view| view.seat_up(&process.node.me().name, process.node.me().incarnation).is_some())
+        };
+        if fault == Fault::Dead && self.options.is_judged_always() && !self.hosts[host].process.as_ref().is_some_and(has_seat) {
+            return;
+        }
         let admin = match fault {
             Fault::Dead => Admin::Dead(address()),
             Fault::Connect => Admin::Connect(address()),
@@ -244,6 +273,29 @@ impl World {
             _ => Admin::Flush { when: Expiry::InMs(pick(&mut self.storm.prng, &[0, 0, 500])) },
         };
         self.operate(host, Request::Admin(admin));
+    }
+
+    /// Ends all processes at once. If all they know is on disk, nothing is lost by that; then the weather holds, mostly, until they are back.
+    fn strike_everywhere(&mut self, is_kill: bool) -> Check {
+        if self.would_all_survive(is_kill) {
+            self.losses.begin_orderly_outage();
+            if self.storm.prng.chance(3, 4) {
+                self.storm.strike_at = self.now + LULL_US;
+            }
+        }
+        for host in 0..self.hosts.len() {
+            if is_kill { self.end_process(host)? } else { self.lose_power(host)? }
+        }
+        Ok(())
+    }
+
+    /// Is the pool whole and at peace, and would every journal say all that was acknowledged?
+    fn would_all_survive(&mut self, is_kill: bool) -> bool {
+        let is_synced = is_kill || self.options.sync == Sync::Always;
+        let is_peaceful = self.storm.reliefs.is_empty() && self.check_whole_by_views().is_ok();
+        is_synced && is_peaceful && self.options.journal && !self.options.empty_disks && {
+            (0..self.hosts.len()).all(|host| self.is_safe(host) && (is_kill || !self.may_relapse(host)))
+        }
     }
 
     fn relieve(&mut self, relief: Relief) {

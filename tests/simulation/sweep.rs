@@ -1,17 +1,25 @@
 //! One seed after another, and what is said when one of them fails.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use crate::finding::{Check, Finding, found};
 use crate::options::{Fault, MS, Options};
 use crate::planted::Mistake;
+use crate::views::Passed;
 use crate::world::World;
 
 /// What of a run is compared with its repetition.
 const FIRST_PART_US: u64 = 3_000 * MS;
+
+thread_local! {
+    /// Are panics of this thread looked for?
+    static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What has been lived through.
 #[derive(Default)]
@@ -24,6 +32,8 @@ struct Tally {
     unclear: u64,
     failures: u64,
     faults: BTreeMap<Fault, u64>,
+    mirrored: u64,
+    passed: Passed,
 }
 
 /// A number from the environment.
@@ -51,7 +61,7 @@ pub fn replay(seed: u64) {
     }
     let mut tally = Tally::default();
     tally.add(&world);
-    println!("{} and its hash is {:016x}", tally.line(Duration::ZERO), world.hash);
+    println!("{} and its hash is {:016x}\n{}", tally.line(Duration::ZERO), world.hash, tally.passed.line());
 }
 
 /// The hash of the first part of a seed's story.
@@ -65,7 +75,7 @@ pub fn first_part(seed: u64) -> u64 {
 /// The mistake, if it is not found within so many seeds.
 pub fn miss(mistake: Mistake, within: u64) -> Option<Mistake> {
     for seed in 0..within {
-        let mut world = World::new(Options::draw(seed), Some(mistake), false);
+        let mut world = World::new(mistake.options(seed), Some(mistake), false);
         if let Err(finding) = quietly(|| live(&mut world)) {
             println!("{mistake:?} is found by seed {seed}: {}", finding.what);
             return None;
@@ -87,7 +97,7 @@ fn run_while(seeds: Range<u64>, go_on: impl Fn(Instant) -> bool) {
             break;
         }
     }
-    println!("{}", tally.line(began.elapsed()));
+    println!("{}\n{} seeds with mirrors: {}", tally.line(began.elapsed()), tally.mirrored, tally.passed.line());
     for (fault, times) in &tally.faults {
         println!("  {times:>9} {fault:?}");
     }
@@ -103,10 +113,18 @@ fn live(world: &mut World) -> Check {
 
 /// Without the panics that are looked for being told.
 fn quietly<T>(work: impl FnOnce() -> T) -> T {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    static HOOKED: Once = Once::new();
+    HOOKED.call_once(|| {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !IS_QUIET.get() {
+                hook(panic)
+            }
+        }));
+    });
+    IS_QUIET.set(true);
     let result = work();
-    std::panic::set_hook(hook);
+    IS_QUIET.set(false);
     result
 }
 
@@ -126,6 +144,10 @@ impl Tally {
         self.explained += checked.explained;
         self.unclear += checked.unclear;
         self.failures += checked.failures;
+        if world.options.is_mirrored() {
+            self.mirrored += 1;
+            self.passed.add(&world.views.passed);
+        }
         for (fault, times) in &world.storm.struck {
             *self.faults.entry(*fault).or_default() += times;
         }

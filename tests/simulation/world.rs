@@ -22,13 +22,17 @@ use crate::checker::Checker;
 use crate::clients::{Clients, key_of, name_of};
 use crate::finding::{Check, Story, answer_in_words, found, in_words};
 use crate::host::{Host, Input, Said, address_of};
+use crate::losses::{Allowance, Losses};
 use crate::network::{Arrival, Holder, Network, Place};
 use crate::options::{Fault, MS, Options, Sync};
 use crate::planted::Mistake;
 use crate::storm::Storm;
+use crate::views::Views;
 
 /// After the last fault, everybody sees everybody within this.
 const WHOLE_WITHIN_US: u64 = 6_000 * MS;
+/// The same for a mirrored pool: copies are made, too.
+const MIRRORED_WITHIN_US: u64 = 10_000 * MS;
 /// How often deadlines and bounds are looked at.
 const LOOK_EVERY_US: u64 = 50 * MS;
 /// How often operators mend what only they can.
@@ -49,8 +53,14 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub storm: Storm,
     pub checker: Checker,
+    /// Of a mirrored pool: the views its nodes have acted on, what it has lost, and what that allows.
+    pub views: Views,
+    pub losses: Losses,
+    pub allowance: Allowance,
+    /// Is none of its copies left but on disks?
+    pub is_out: bool,
     clients: Clients,
-    clients_act: bool,
+    pub clients_act: bool,
     is_calm: bool,
     mistake: Option<Mistake>,
     look_at: u64,
@@ -82,6 +92,10 @@ impl World {
             hosts: (0..options.nodes).map(|index| Host::new(index, &options, mistake)).collect(),
             storm: Storm::new(&options),
             checker: Checker::new(&options),
+            views: Views::default(),
+            losses: Losses::default(),
+            allowance: Allowance::Nothing,
+            is_out: false,
             clients: Clients::new(&options),
             clients_act: false,
             is_calm: false,
@@ -113,7 +127,16 @@ impl World {
         }
         self.stay_calm(self.options.calm_ms * MS)?;
         self.read_everything_everywhere()?;
-        self.clean_up()
+        self.check_at_rest()?;
+        self.clean_up()?;
+        self.checker.end_watching()
+    }
+
+    /// Lives through a calm, and nothing else.
+    pub fn live_calmly(&mut self) -> Check {
+        self.settle()?;
+        self.clients_act = true;
+        self.stay_calm(self.options.calm_ms * MS)
     }
 
     /// So much time passes.
@@ -187,22 +210,28 @@ impl World {
     }
 
     fn turn(&mut self, host: usize) -> Check {
-        let turn = self.hosts[host].turn(self.now);
+        let mut turn = self.hosts[host].turn(self.now);
         self.hash = mix(self.hash, &[2, self.now, host as u64, turn.said.len() as u64]);
         self.compare_opinions()?;
-        for (member, to) in turn.dials {
+        for (member, to) in std::mem::take(&mut turn.dials) {
             let Some(holder) = self.hosts[host].holder() else { break };
             let link = self.network.dial(holder, to, self.now);
             self.hosts[host].on_dialling(member, link);
         }
-        for said in self.mistaken(turn.said) {
+        // What a view loses is lost before its answers are looked at.
+        self.watch_views(host)?;
+        for said in self.mistaken(std::mem::take(&mut turn.said)) {
             match said {
                 Said::Frame(link, bytes) => self.network.send(link, bytes, self.now),
                 Said::HangUp(link) => self.network.close(link, self.now),
                 Said::Reply(client, key, answer) => self.on_reply(host, client, &key, answer)?,
             }
         }
-        if turn.crashed { self.end_process(host) } else { Ok(()) }
+        match turn {
+            _ if turn.crashed => self.end_process(host),
+            _ if turn.left => self.end_left(host),
+            _ => Ok(()),
+        }
     }
 
     fn on_reply(&mut self, host: usize, id: ClientId, key: &[u8], answer: crate::answer::Answer) -> Check {
@@ -259,9 +288,10 @@ impl World {
             self.checker.on_lost(id, self.now)?;
         }
         self.declared.retain(|(by, _), _| *by != host);
+        self.weigh_losses();
         let has_ends = self.options.ttl_one_in > 0 && self.options.has(Fault::WallJump);
         if survives && !has_ends {
-            self.checker.on_restarted();
+            self.checker.on_restarted(false);
             return Ok(());
         }
         self.disagree()
@@ -273,8 +303,11 @@ impl World {
         self.hindered_until[host] = self.now;
     }
 
-    /// What was agreed is so no longer.
+    /// What was agreed is so no longer. Where views are agreed upon, that changes nothing.
     pub fn disagree(&mut self) -> Check {
+        if self.options.is_mirrored() {
+            return Ok(());
+        }
         self.agreed_since = None;
         self.opinions.fill((0, 0));
         self.checker.end_watching()
@@ -282,6 +315,9 @@ impl World {
 
     /// Has anybody changed its mind? Then look whether they agree.
     fn compare_opinions(&mut self) -> Check {
+        if self.options.is_mirrored() {
+            return Ok(());
+        }
         let opinion = |host: &Host| host.process.as_ref().map_or((0, 0), |process| (process.life, process.node.membership().changes()));
         let alone = self.hosts.len() == 1 && self.agreed_since.is_some();
         if alone || (self.agreed_since.is_some() && self.hosts.iter().map(opinion).eq(self.opinions.iter().copied())) {
@@ -343,7 +379,9 @@ impl World {
         }
         let (hosts, until) = (&self.hosts, &self.hindered_until);
         self.checker.check_deadlines(self.now, |holder| if hosts[holder.host].is_paused { u64::MAX } else { until[holder.host] })?;
-        self.watch_if_agreed();
+        if !self.options.is_mirrored() {
+            self.watch_if_agreed();
+        }
         Ok(())
     }
 
@@ -364,17 +402,24 @@ impl World {
     /// The faults are over: everybody sees everybody within a bound. Twice, since what was said in the storm may still arrive after the first
     /// time: the word of a node that has ended since, that another one is dead.
     fn settle(&mut self) -> Check {
+        let began = self.now;
         self.become_whole()?;
+        if self.clients_act {
+            self.views.passed.whole_after_us.push(self.now - began);
+        }
+        let began = self.now;
         // What was asked in the storm is answered before the calm begins.
         self.run_for((self.options.request_timeout_ms + 2 * self.options.pace.silence_ms) * MS)?;
-        self.become_whole()
+        self.become_whole()?;
+        self.come_to_rest(began)
     }
 
     fn become_whole(&mut self) -> Check {
         let began = self.now;
+        let within = if self.options.is_mirrored() { MIRRORED_WITHIN_US } else { WHOLE_WITHIN_US };
         let mut mend_at = self.now + MEND_EVERY_US;
         while let Err(finding) = self.check_whole() {
-            if self.now > began + WHOLE_WITHIN_US {
+            if self.now > began + within {
                 return found(format!("{} ms after the last fault, {}", (self.now - began) / MS, finding.what));
             }
             if self.now >= mend_at {
@@ -387,6 +432,9 @@ impl World {
     }
 
     fn check_whole(&self) -> Check {
+        if self.options.is_mirrored() {
+            return self.check_whole_by_views();
+        }
         for (index, host) in self.hosts.iter().enumerate() {
             let Some(process) = &host.process else { return found(format!("node {} has no process", index + 1)) };
             let membership = process.node.membership();
@@ -402,8 +450,8 @@ impl World {
 
     /// What only operators can mend: nodes that were declared dead, and nodes that know nobody.
     fn mend(&mut self) {
-        let mut orders = Vec::new();
-        for (index, host) in self.hosts.iter().enumerate() {
+        let mut orders = self.orders_to_pardon();
+        for (index, host) in self.hosts.iter().enumerate().filter(|_| !self.options.is_mirrored()) {
             let Some(process) = &host.process else { continue };
             let membership = process.node.membership();
             let dead = membership.others().filter(|(_, member)| member.standing == Standing::Down(Reason::Declared));
@@ -413,7 +461,8 @@ impl World {
             }
         }
         let founders = self.options.nodes - self.options.joiners;
-        orders.extend((founders..self.options.nodes).map(|joiner| (0, address_of(joiner))));
+        let are_brought = !self.options.is_mirrored() || !self.options.joiners_know;
+        orders.extend((founders..self.options.nodes).filter(|_| are_brought).map(|joiner| (0, address_of(joiner))));
         for (host, address) in orders {
             self.operate(host, Request::Admin(Admin::Connect(Cow::Owned(address.to_string()))));
         }

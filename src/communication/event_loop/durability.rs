@@ -80,6 +80,14 @@ impl Durability {
         flush
     }
 
+    /// Keeps the view for the next life: on disk when this returns. Without a folder there is no next life to remember it.
+    pub(super) fn keep(&mut self, view: &[u8]) {
+        let Some((folder, _)) = &self.disk else { return };
+        if let Err(why) = folder.write_view(view) {
+            error!("the view of the pool cannot be kept: {why}");
+        }
+    }
+
     /// Writes and syncs what is left.
     pub(super) fn finish(&mut self, node: &mut Node, now: Now) -> io::Result<()> {
         let Some((folder, _)) = &mut self.disk else { return Ok(()) };

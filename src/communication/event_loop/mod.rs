@@ -57,6 +57,8 @@ const COMPLAIN_EVERY_MS: u64 = 10_000;
 const SWEEP_EVERY_MS: u64 = 1_000;
 /// How long a node that was told to end waits for what it owes.
 const FAREWELL_MS: u64 = 5_000;
+/// How long it may take before that to hand its keys over.
+const LEAVE_MS: u64 = 60_000;
 /// Bytes of the journal read in one turn while the node serves.
 const REPLAY_A_TURN: usize = 1 << 20;
 
@@ -113,7 +115,9 @@ struct EventLoop {
     complain_at: Mono,
     sweep_at: Mono,
     announced: bool,
-    /// When to end at the latest, once the node has been told to.
+    /// When to have handed the keys over at the latest, once the node has been told to end.
+    leaves_by: Option<Mono>,
+    /// When to end at the latest, once it has.
     farewell: Option<Mono>,
 }
 
@@ -131,13 +135,14 @@ impl EventLoop {
             self.take_events(&events, now);
             self.serve(now);
             self.with_node(|node, sink| node.on_tick(now, sink));
+            self.say_farewell_when_left(now);
             self.read_journal(now);
             self.carry_out_orders(now);
             self.commit_and_flush(now);
             if now.mono >= self.sweep_at {
                 self.sweep(now);
             }
-            self.announce_when_ready();
+            self.announce_when_ready(now);
             self.count_turn(began);
         }
         self.end()
@@ -208,15 +213,29 @@ impl EventLoop {
         }
     }
 
-    /// Stops accepting and reading; what is owed is still sent.
+    /// The node hands its keys over, then ends; told a second time, it ends at once.
     fn on_signal(&mut self, now: Now) {
         let mut bytes = [0; 16];
         while matches!(self.signals.read(&mut bytes), Ok(count) if count > 0) {}
-        if self.farewell.is_none() {
-            info!("told to end: finishing what is owed");
-            self.farewell = Some(now.mono.plus(FAREWELL_MS));
-            self.listener = None;
+        match self.leaves_by {
+            None => {
+                self.leaves_by = Some(now.mono.plus(LEAVE_MS));
+                self.node.leave();
+            }
+            Some(_) => self.leaves_by = Some(now.mono),
         }
+    }
+
+    /// Once it has handed over: stops accepting and reading; what is owed is still sent. As long as it serves it listens, since a refused
+    /// connection tells the others that it is gone.
+    fn say_farewell_when_left(&mut self, now: Now) {
+        if self.farewell.is_some() || !self.leaves_by.is_some_and(|latest| now.mono >= latest || self.node.has_left()) {
+            return;
+        }
+        info!("told to end: finishing what is owed");
+        self.farewell = Some(now.mono.plus(FAREWELL_MS));
+        self.with_node(|node, sink| node.retire(now, sink));
+        self.listener = None;
     }
 
     fn is_over(&self, now: Mono) -> bool {
@@ -265,6 +284,7 @@ impl EventLoop {
                     Order::Dial(member, address) => self.dial(member, address, now),
                     Order::HangUp(link) => self.table.hang_up(link, &mut self.dirty),
                     Order::Replay => self.replay_ordered = true,
+                    Order::Keep(view) => self.durability.keep(&view),
                 }
             }
         }
@@ -348,16 +368,15 @@ impl EventLoop {
         gauges.cpu_us = (usage.user_us, usage.system_us);
     }
 
-    /// Says once that the node is ready: every peer has been heard of, for good or ill.
-    fn announce_when_ready(&mut self) {
-        let membership = self.node.membership();
-        if self.announced || !membership.is_settled() {
+    /// Says once that the node is ready: it serves, and every peer has been heard of, for good or ill.
+    fn announce_when_ready(&mut self, now: Now) {
+        if self.announced || !self.node.is_ready(now.mono) {
             return;
         }
         self.announced = true;
-        let (me, nodes) = (self.node.me(), membership.count_up());
+        let (me, nodes, mirrors) = (self.node.me(), self.node.nodes_up(), self.node.mirrors());
         // Whoever started the node may have stopped listening to it.
-        let _ = writeln!(io::stdout(), "ready {} as node {}: {nodes} nodes, 0 mirrors", me.name, me.node_id);
+        let _ = writeln!(io::stdout(), "ready {} as node {}: {nodes} nodes, {mirrors} mirrors", me.name, me.node_id);
     }
 
     fn count_turn(&mut self, began: Instant) {

@@ -131,11 +131,12 @@ pub(super) struct TokenSet {
 }
 
 /// What the node orders from the world besides bytes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Order {
     Dial(MemberId, SocketAddr),
     HangUp(LinkId),
     Replay,
+    Keep(Vec<u8>),
 }
 
 /// Where the node's outputs go: replies and messages into the connections' outputs, the rest into a list of orders.
@@ -414,6 +415,10 @@ impl Outputs for Sink<'_> {
 
     fn replay(&mut self) {
         self.orders.push(Order::Replay);
+    }
+
+    fn keep(&mut self, view: &[u8]) {
+        self.orders.push(Order::Keep(view.to_vec()));
     }
 }
 

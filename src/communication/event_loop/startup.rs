@@ -19,16 +19,17 @@ use super::{Clock, EventLoop, LISTENER, waker, watch_signals};
 use crate::caching::cache::Bounds;
 use crate::caching::journal::{Journal, SegmentName};
 use crate::caching::replay::Replay;
-use crate::config::{Config, Sync};
+use crate::config::{Config, OnSilence, Sync};
 use crate::disk::{Folder, Syncer};
-use crate::node::{Node, Settings};
+use crate::node::{Mistakes, Node, Settings};
 use crate::prng::Prng;
 use crate::time::{Mono, Now};
 use crate::topology::heartbeat::Pace;
 use crate::topology::membership::Card;
+use crate::topology::view::Mirrors;
 
-/// Incarnations count the seconds from here, so that they grow even without a disk to remember them: 2020-01-01 UTC.
-const EPOCH_BEGAN_S: u64 = 1_577_836_800;
+/// Incarnations count the milliseconds from here, so that they grow even without a disk to remember them: 2020-01-01 UTC.
+const EPOCH_BEGAN_MS: u64 = 1_577_836_800_000;
 /// Bytes of the journal read between two looks at the clock.
 const REPLAY_A_STEP: usize = 4 << 20;
 /// Time between two lines about the progress of recovery.
@@ -50,7 +51,8 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     let incarnation = begin_life(folder.as_ref(), now)?;
     let segments = folder.as_ref().map_or_else(|| Ok(Vec::new()), Folder::segments).map_err(|error| error.to_string())?;
     let journal = folder.is_some().then(|| Journal::new(config.journal.segment_size, segments.clone(), Prng::new(seed)));
-    let mut node = Node::new(settings(&config, incarnation, seed)?, journal, now);
+    let kept = folder.as_ref().filter(|_| config.local.reconstruct).and_then(Folder::read_view);
+    let mut node = Node::new(settings(&config, incarnation, seed)?, journal, kept.as_deref(), now);
     node.gauges.pid = std::process::id();
     node.gauges.max_connections = config.limits.max_connections as u64;
     let durability = durability(folder, segments, &mut node, &config, &poll, &clock)?;
@@ -79,6 +81,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
         complain_at: Mono::default(),
         sweep_at: Mono::default(),
         announced: false,
+        leaves_by: None,
         farewell: None,
     })
 }
@@ -136,7 +139,7 @@ fn open_folder(config: &Config) -> Result<Option<Folder>, String> {
 
 /// The number of this life: greater than that of any life before it, on disk before it is used.
 fn begin_life(folder: Option<&Folder>, now: Now) -> Result<u64, String> {
-    let by_clock = (now.wall.0 / 1_000).saturating_sub(EPOCH_BEGAN_S).max(1);
+    let by_clock = now.wall.0.saturating_sub(EPOCH_BEGAN_MS).max(1);
     let Some(folder) = folder else { return Ok(by_clock) };
     let problem = |error: io::Error| format!("the number of the node's life: {error}");
     let former = folder.read_incarnation().map_err(problem)?.unwrap_or(0);
@@ -158,12 +161,15 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
     if announced.ip().is_unspecified() && !config.network.peers.is_empty() {
         warn!("{announced} is nothing that other hosts can dial: set local.name to the IP:PORT under which they reach this node");
     }
-    let me = Card { name, node_id: config.local.node_id.clone(), address: announced, weight: config.local.weight, incarnation };
+    let stand_ins = if let Mirrors::Named(named) = &config.network.mirrors { named.clone() } else { Vec::new() };
+    let me = Card { name, node_id: config.local.node_id.clone(), address: announced, weight: config.local.weight, incarnation, stand_ins };
     Ok(Settings {
         pool: config.network.pool.clone(),
         peers: config.network.peers.iter().copied().filter(|peer| *peer != announced).collect(),
-        // Nothing is mirrored yet, so `owner` names no mirror, whatever is asked for.
-        mirrors: 0,
+        mirrors: config.network.mirrors.clone(),
+        serve_on_silence: config.network.on_silence == OnSilence::Serve,
+        boot_wait_ms: config.network.boot_wait_ms,
+        mistakes: Mistakes::default(),
         bounds: Bounds { max_keys: config.local.cache_size, max_bytes: config.local.max_memory },
         max_value: config.limits.max_value,
         pace: Pace { every_ms: config.network.heartbeat_ms, silence_ms: config.network.silence_ms },
@@ -234,6 +240,9 @@ fn recover(folder: &mut Folder, mut replay: Replay, node: &mut Node, clock: &Clo
         }
     }
     log_damages(&replay);
+    if replay.damages().iter().any(|(_, damage)| !damage.tail) {
+        node.distrust_journal();
+    }
     if let Some((segment, length)) = replay.torn_tail() {
         use crate::caching::journal::SegmentStore;
         match folder.truncate(segment, length) {

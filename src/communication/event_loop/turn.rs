@@ -25,7 +25,7 @@ use crate::config::Limits;
 use crate::hash::KeyHash;
 use crate::node::command::Request;
 use crate::node::message::Message;
-use crate::node::{ClientId, Node};
+use crate::node::{Asked, ClientId, Node};
 use crate::time::{Mono, Now};
 use crate::topology::peers::LinkId;
 
@@ -156,7 +156,7 @@ impl EventLoop {
         };
         if let Some(kind) = failed {
             self.table.close(token);
-            let refused = matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset);
+            let refused = kind == ErrorKind::ConnectionRefused; // a reset proves nothing about the process
             return self.with_node(|node, sink| node.on_dial_failed(now, member, refused, sink));
         }
         let link = LinkId(socket.name);
@@ -175,6 +175,8 @@ impl EventLoop {
                 serving.push(token);
             }
         }
+        // What was read came before this moment, however long the process was stopped meanwhile: no lease is looked at earlier than what it answers.
+        let now = if serving.is_empty() { now } else { self.clock.read() };
         let closing = self.parse_and_execute(&serving, now);
         for token in serving {
             self.settle(token);
@@ -403,7 +405,9 @@ fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut
         }
         let link = LinkId(connection);
         return match message {
-            Message::Request { id, command } => node.on_peer_command(now, link, id, hash, &command, sink),
+            Message::Request { id, view, serial, command } => {
+                node.on_peer_command(now, Asked { link, id, view, serial }, hash, &command, sink);
+            }
             message => node.on_message(now, link, &message, sink),
         };
     }

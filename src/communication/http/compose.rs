@@ -131,7 +131,7 @@ impl Form {
             Failure::NotANumber => ("400 Bad Request", ""),
             Failure::TooLarge => ("413 Content Too Large", ""),
             Failure::OutOfMemory => ("507 Insufficient Storage", ""),
-            Failure::Unreachable | Failure::Overloaded => (UNAVAILABLE, RETRY_SOON),
+            Failure::Unreachable | Failure::Overloaded | Failure::Elsewhere => (UNAVAILABLE, RETRY_SOON),
             Failure::OutcomeUnknown => ("502 Bad Gateway", ""),
             Failure::Refused(_) => ("409 Conflict", ""),
         };

@@ -77,6 +77,7 @@ This is a SpyderCache node: a pooled cache for memcached and HTTP clients, all o
 
   curl http://HOST:PORT/-/status               node and pool, as JSON
   curl http://HOST:PORT/-/owner/KEY            who holds a key
+  curl http://HOST:PORT/-/why/KEY              and why
   curl http://HOST:PORT/metrics                counters, for Prometheus
   curl -I http://HOST:PORT/connect/IP:PORT     take another node into the pool
 ";
@@ -139,17 +140,19 @@ fn text(address: &[u8]) -> Result<Cow<'static, str>, Refusal> {
     std::str::from_utf8(address).map(|address| Cow::Owned(address.to_owned())).map_err(|_| refusal::BAD_ADDRESS)
 }
 
-/// `/-/REST`. The name `/-/why/KEY` is taken for a later answer to "why is this key where it is?".
+/// `/-/REST`.
 fn reserved<'a>(rest: &[u8], limits: &Limits) -> Result<Route<'a>, Refusal> {
+    let about = |key: &[u8], ask: fn(Cow<'static, [u8]>) -> Admin<'static>| {
+        check_key(key, limits)?;
+        Ok(admin(ask(Cow::Owned(key.to_vec()))))
+    };
     match rest {
         b"healthy" => Ok(Route::Say("ok")),
         b"ready" => Ok(Route::Ask(Request::Admin(Admin::Status), View::Ready)),
         b"status" => Ok(Route::Ask(Request::Admin(Admin::Status), View::Plain)),
-        _ => {
-            let key = rest.strip_prefix(b"owner/").ok_or(refusal::NOTHING_HERE)?;
-            check_key(key, limits)?;
-            Ok(admin(Admin::Owner(Cow::Owned(key.to_vec()))))
-        }
+        [b'o', b'w', b'n', b'e', b'r', b'/', key @ ..] => about(key, Admin::Owner),
+        [b'w', b'h', b'y', b'/', key @ ..] => about(key, Admin::Why),
+        _ => Err(refusal::NOTHING_HERE),
     }
 }
 
@@ -298,7 +301,9 @@ mod tests {
         assert_eq!(ask("GET", "/metrics", Body::None), status(View::Metrics));
         let owner = admin(Admin::Owner(Cow::Borrowed(b"a/b")));
         assert_eq!(ask("GET", "/-/owner/a%2Fb", Body::None), Ok(owner));
-        for missing in ["/-/", "/-/why/key", "/-/ready/", "/-/owner"] {
+        let why = admin(Admin::Why(Cow::Borrowed(b"key")));
+        assert_eq!(ask("GET", "/-/why/key", Body::None), Ok(why));
+        for missing in ["/-/", "/-/why", "/-/ready/", "/-/owner"] {
             assert_eq!(ask("GET", missing, Body::None), Err(refusal::NOTHING_HERE), "{missing}");
         }
         for path in ["/", "/metrics", "/-/healthy", "/-/anything", "/-/why/key"] {

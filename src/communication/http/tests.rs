@@ -65,6 +65,8 @@ fn answer_admin(admin: &Admin<'_>, form: &protocol::Form, output: &mut Vec<u8>) 
         incarnation: 1,
         uptime_ms: 1,
         serving: false,
+        view: None,
+        part: None,
         ring: Vec::new(),
         peers: Vec::new(),
         stats: vec![("cmd_get".into(), "1".into())],
@@ -72,7 +74,7 @@ fn answer_admin(admin: &Admin<'_>, form: &protocol::Form, output: &mut Vec<u8>) 
     let reply = |reply: &Reply<'_>, output: &mut Vec<u8>| form.compose(b"", reply, output).close;
     match admin {
         Admin::Alive => reply(&Reply::Report(&Report::Alive { node_id: "0".into() }), output),
-        Admin::Owner(_) => reply(&Reply::Report(&Report::Owner { owner: "0".into(), mirrors: Vec::new() }), output),
+        Admin::Owner(_) => reply(&Reply::Report(&Report::Owner { owner: "0".into(), mirrors: Vec::new(), filling: Vec::new() }), output),
         Admin::Status => reply(&Reply::Report(&Report::Status(Box::new(status))), output),
         Admin::Dead(_) => reply(&Reply::Failed(&Failure::Refused("no such node".into())), output),
         _ => reply(&Reply::Done, output),
@@ -213,7 +215,7 @@ fn nonsense_is_answered_and_the_connection_stays_in_step() {
         ("PUT /-/healthy HTTP/1.1\r\nContent-Length: 2", "xy"),
         ("GET /-/healthy HTTP/1.1", ""),
         ("GET /-/ready HTTP/1.1", ""),
-        ("GET /-/why/k HTTP/1.1", ""),
+        ("GET /-/nothing/k HTTP/1.1", ""),
         ("PUT /k?ttl=x HTTP/1.1\r\nContent-Length: 1", "x"),
         ("\r\n\r\nGET http://h/k HTTP/1.1", ""),
     ]);

@@ -4,6 +4,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::PATIENCE;
 
@@ -22,10 +23,15 @@ impl Client {
 
     /// Connects, if somebody listens.
     pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Client::try_connect_for(address, PATIENCE)
+    }
+
+    /// Connects, if somebody listens, and waits no longer than so for anything.
+    pub fn try_connect_for(address: SocketAddr, patience: Duration) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Client { stream, pending: Vec::new() })
     }
 
@@ -154,7 +160,13 @@ impl Client {
 
     /// Reads a value: `Ok(Ok(None))` is a miss, `Ok(Err)` the server's word that it cannot.
     pub fn try_get(&mut self, key: &str) -> io::Result<Result<Option<Vec<u8>>, String>> {
-        let head = self.try_ask(&format!("get {key}"))?;
+        self.try_send(format!("get {key}\r\n"))?;
+        self.try_value()
+    }
+
+    /// The answer to a `get` of one key that was sent before.
+    pub fn try_value(&mut self) -> io::Result<Result<Option<Vec<u8>>, String>> {
+        let head = self.try_line()?;
         let Some(rest) = head.strip_prefix("VALUE ") else {
             return Ok(if head == "END" { Ok(None) } else { Err(head) });
         };

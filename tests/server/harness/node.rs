@@ -30,6 +30,7 @@ pub struct Setup {
     port: u16,
     options: Vec<String>,
     descriptors: Option<u32>,
+    namespace: Option<String>,
 }
 
 /// A node, running or not.
@@ -95,6 +96,13 @@ impl Setup {
         self
     }
 
+    /// As a process in a network namespace, which only root may enter.
+    #[allow(dead_code, reason = "tests/chaos cuts nodes off")]
+    pub fn within(mut self, namespace: impl Into<String>) -> Setup {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
     /// Starts it, and waits until it is ready.
     pub fn start(self) -> Node {
         let mut node = self.launch();
@@ -111,9 +119,15 @@ impl Setup {
     }
 
     fn command(&self, data: &Path) -> Command {
-        let mut command = match self.descriptors {
-            None => Command::new(PROGRAM),
-            Some(most) => {
+        let mut command = match (&self.namespace, self.descriptors) {
+            (Some(namespace), _) => {
+                // It becomes the program: its pid is the node's.
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", namespace, PROGRAM]);
+                ip
+            }
+            (None, None) => Command::new(PROGRAM),
+            (None, Some(most)) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), PROGRAM]);
                 shell
@@ -198,6 +212,11 @@ impl Node {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the state of the process");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a line about memory");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") << 10
+    }
+
+    /// Was it started, and not ended by a test since?
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Has it ended by itself?

@@ -1,0 +1,532 @@
+//! When another view is wanted, and how it is agreed on.
+//!
+//! Any seat may propose; the lowest that is heard does it at once, the others each a while later, so that proposals rarely meet. Reasons are: a seat's
+//! life has ended or it is silent; somebody is there who has no seat; everyone is filled; an operator, or a node that wants to leave, asks for it;
+//! or a promise was given and nothing came of it.
+//!
+//! ```text
+//!   proposer ── Prepare ──▶ stops serving, lets its own writes come to an end ── Promise ──▶
+//!            ── Accept  ──▶ waits until no lease that it granted can still run ── Accepted ──▶
+//!            ── Commit  ──▶ everyone
+//! ```
+
+use super::message::{Message, Promise, Pulse};
+use super::pact::Tie;
+use super::{Node, Outputs};
+use crate::time::{Mono, Now};
+use crate::topology::MemberId;
+use crate::topology::agreement::{Ballot, Promised, Proposal, ballot_above, proposer_of};
+use crate::topology::membership::{Card, Reason, Standing};
+use crate::topology::peers::LinkId;
+use crate::topology::view::{Change, Role, Settled, Standing as SeatStanding, View, ViewId};
+
+/// A promise waits so long for writes under way.
+const QUIET_MS: u64 = 300;
+/// So long a proposer waits for those who have not promised, once enough have.
+const PATIENCE_MS: u64 = 400;
+/// A proposal is given up after this.
+const PROPOSAL_MS: u64 = 1_000;
+/// The next in line proposes so much later.
+const RANK_MS: u64 = 150;
+/// A promise of which nothing came is a reason for a proposal after this.
+const FROZEN_MS: u64 = 400;
+/// Who was left out in its present life is not taken in again before this.
+const REST_MS: u64 = 2_000;
+/// Bits of a lineage below the life that began it.
+const LINEAGE_BITS: u32 = 16;
+
+impl Node {
+    /// How it is with this node.
+    pub(super) fn pulse(&self, now: Mono) -> Pulse {
+        let Some(pact) = &self.pact else { return Pulse::default() };
+        Pulse {
+            view: pact.id,
+            takes_part: pact.me.is_some(),
+            is_active: pact.me.is_some() && pact.is_serving(now),
+            has_filled: pact.was_active && self.filling.is_done(),
+            leaves: pact.wants.leaves,
+            parent: pact.view.as_ref().map_or(0, |view| view.parent),
+            size: pact.view.as_ref().map_or(0, |view| view.up().count() as u64),
+            watermark: self.watermark(),
+            done: self.mirroring.done(),
+        }
+    }
+
+    /// Another node has said how it is.
+    pub(super) fn on_pulse(&mut self, now: Now, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
+        let Some(pact) = &mut self.pact else { return };
+        pact.tie(member).pulse = *pulse;
+        self.mirroring.remembered.forget_below(member, pulse.watermark);
+        let is_same = pulse.view == pact.id;
+        if is_same {
+            self.mirroring.on_done(member, pulse.done);
+        }
+        let yields = pact.me.is_some()
+            && pulse.is_active
+            && !is_same
+            && pulse.view.lineage != pact.id.lineage
+            && self.is_outranked_by(now.mono, pulse);
+        if yields {
+            log::warn!("{} serves another pool of this name: this node joins it", self.membership.get(member).card.name);
+            self.lose_seat(now, out);
+        }
+    }
+
+    /// Of two pools that meet, the smaller joins the larger, and of equals the younger the older. One that cannot serve joins nobody by this.
+    fn is_outranked_by(&self, now: Mono, pulse: &Pulse) -> bool {
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.is_serving(now)) else { return false };
+        let size = pact.view.as_ref().map_or(0, |view| view.up().count() as u64);
+        let parent = pact.view.as_ref().map_or(0, |view| view.parent);
+        // One went on without the other, with `on_silence = "serve"`: what it has is newer, unless the other went on as well.
+        if pulse.parent == pact.id.lineage {
+            return pulse.view.epoch > pact.id.epoch;
+        }
+        if parent == pulse.view.lineage {
+            return pulse.view.epoch >= pact.id.epoch;
+        }
+        (pulse.size, std::cmp::Reverse(pulse.view.lineage)) > (size, std::cmp::Reverse(pact.id.lineage))
+    }
+
+    /// Tells who is behind what the view is. Only who serves by a view may tell it to somebody without a seat.
+    pub(super) fn tell_view(&self, now: Mono, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let is_behind = pulse.takes_part && pulse.view.lineage == pact.id.lineage && pulse.view.epoch < pact.id.epoch;
+        let is_outside = !pulse.takes_part && pulse.view != pact.id && pact.is_serving(now);
+        if let Some(link) = self.peers[member.index()].link().filter(|_| is_behind || (is_outside && pact.me.is_some())) {
+            out.send(link, &Message::Commit(Box::new(view.clone())));
+        }
+    }
+
+    /// The view in which this node grants another one a lease, if it does.
+    pub(super) fn grant(&mut self, now: Mono, member: MemberId, pulse: &Pulse) -> Option<ViewId> {
+        let life = self.membership.get(member).card.incarnation;
+        let pact = self.pact.as_mut().filter(|pact| pact.me.is_some() && !pact.acceptor.is_frozen() && pulse.view == pact.id)?;
+        let seat = pact.seat_of(member)?;
+        if pact.view.as_ref()?.seats[seat].card.incarnation != life || !pulse.takes_part {
+            return None;
+        }
+        pact.tie(member).grants = Some(now);
+        Some(pact.id)
+    }
+
+    /// A life of a member is known to have ended.
+    pub(super) fn on_life_ended(&mut self, now: Mono, member: MemberId, life: u64) {
+        let Some(pact) = &mut self.pact else { return };
+        let tie: &mut Tie = pact.tie(member);
+        tie.ended_life = tie.ended_life.max(life);
+        let seated = pact.seat_of(member).and_then(|seat| pact.view.as_ref().map(|view| view.seats[seat].card.incarnation));
+        if seated.is_some_and(|seated| seated <= life) {
+            pact.witness(member, now);
+        }
+    }
+
+    /// Everything about views that time brings.
+    pub(super) fn tick_pact(&mut self, now: Now, out: &mut dyn Outputs) {
+        if self.pact.is_none() {
+            return;
+        }
+        self.pay_promise(now, out);
+        self.pay_acceptance(now, out);
+        self.advance_proposal(now, out);
+        self.lose_seat_if_stuck(now, out);
+        self.consider(now, out);
+        self.activate_if_serving(now, out);
+    }
+
+    /// When [`Node::tick_pact`] has something to do at the earliest.
+    pub(super) fn pact_wakes_at(&self, now: Mono) -> Mono {
+        let Some(pact) = &self.pact else { return Mono::NEVER };
+        let owed = pact.owed_promise.map(|(_, _, until)| until).into_iter().chain(pact.owed_acceptance.map(|(_, _, at)| at));
+        let proposal = pact.proposal.as_ref().map(|proposal| proposal.give_up.min(proposal.began.plus(PATIENCE_MS)).max(now.plus(1)));
+        let is_restless = pact.reason_since.is_some() || pact.me.is_none() || !pact.is_serving(now) || self.mirroring.has_waiting_streams();
+        let restless = is_restless.then(|| now.plus(super::links::EAGER_MS));
+        owed.chain(proposal).chain(restless).min().unwrap_or(Mono::NEVER).min(if pact.is_serving(now) {
+            pact.lease_until
+        } else {
+            Mono::NEVER
+        })
+    }
+
+    /// The view that a proposal of this node would follow.
+    fn base(&self) -> ViewId {
+        self.pact.as_ref().filter(|pact| pact.me.is_some()).map_or_else(ViewId::default, |pact| pact.id)
+    }
+
+    /// Is this seat's life there, and heard?
+    fn hears(&self, seat: usize) -> bool {
+        let Some(pact) = &self.pact else { return false };
+        let member = pact.seats[seat];
+        member == MemberId::ME || (self.membership.get(member).standing == Standing::Up && !pact.has_ended(seat, &self.membership))
+    }
+
+    /// May a seat be left out of what decides?
+    pub(super) fn is_excused(&self, seat: usize) -> bool {
+        let Some(pact) = &self.pact else { return false };
+        let is_ended = pact.has_ended(seat, &self.membership);
+        pact.is_witnessed(seat) || (self.mistakes().any_death_shrinks && is_ended) || (pact.serves_on_silence && !self.hears(seat))
+    }
+
+    fn decides(&self, yes: impl Fn(usize) -> bool) -> bool {
+        let view = self.pact.as_ref().and_then(|pact| pact.view.as_ref());
+        self.mistakes().no_majority || view.is_some_and(|view| view.decides(yes, |seat| self.is_excused(seat)))
+    }
+
+    /// Is there a reason for another view, and may it be this node that proposes it?
+    fn consider(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &self.pact else { return };
+        if pact.proposal.is_some() || now.mono < pact.propose_at {
+            return;
+        }
+        if pact.me.is_none() {
+            return self.consider_a_first_view(now, out);
+        }
+        let wanted = self.is_wanted_here();
+        let reason = wanted || self.has_reason(now.mono);
+        let rank = self.rank();
+        let Some(pact) = &mut self.pact else { return };
+        if !reason {
+            pact.reason_since = None;
+            return;
+        }
+        let since = *pact.reason_since.get_or_insert(now.mono);
+        if (wanted || now.mono >= since.plus(rank * RANK_MS))
+            && !self.leaves_it_to_another(now.mono)
+            && self.decides(|seat| self.hears(seat))
+        {
+            self.propose(now, out);
+        }
+    }
+
+    /// Is another's proposal under way, whose proposer is heard? It may have to wait until leases have ended, and who proposes against it
+    /// meanwhile begins a duel that nobody wins.
+    fn leaves_it_to_another(&self, now: Mono) -> bool {
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.acceptor.is_frozen() && pact.view.is_some()) else { return false };
+        let proposer = proposer_of(pact.acceptor.promised());
+        let until = pact.acceptor.since().plus(QUIET_MS + PATIENCE_MS + pact.wait_ms() + RANK_MS);
+        Some(proposer) != pact.me && proposer < pact.seats.len() && self.hears(proposer) && now < until
+    }
+
+    /// How many seats that are heard come before this one.
+    fn rank(&self) -> u64 {
+        let Some((view, me)) = self.pact.as_ref().and_then(|pact| Some((pact.view.as_ref()?, pact.me?))) else { return 0 };
+        view.up().filter(|seat| *seat < me && self.hears(*seat)).count() as u64
+    }
+
+    /// Does an operator here, or this node itself, want another view?
+    fn is_wanted_here(&self) -> bool {
+        let Some((pact, view, me)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?, pact.me?))) else { return false };
+        let is_banned = |name: &String| view.seat(name).is_some_and(|seat| view.seats[seat].standing == SeatStanding::Banned);
+        let is_to_leave = pact.wants.leaves && view.seats[me].standing == SeatStanding::Up && view.up().count() > 1;
+        is_to_leave
+            || pact.wants.flushes.is_some_and(|wanted| view.flushes < wanted)
+            || pact.wants.bans.iter().any(|name| !is_banned(name))
+            || pact.wants.pardons.iter().any(is_banned)
+    }
+
+    fn has_reason(&self, now: Mono) -> bool {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return false };
+        let is_lost = |seat: usize| {
+            pact.has_ended(seat, &self.membership) || matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_))
+        };
+        let is_stale = pact.acceptor.is_frozen() && now >= pact.acceptor.since().plus(FROZEN_MS);
+        let is_filled = || !view.is_whole() && self.are_all_filled(now);
+        is_stale || view.up().any(|seat| Some(seat) != pact.me && is_lost(seat)) || self.newcomer(now).is_some() || is_filled()
+    }
+
+    /// Has every owner filled whom it has to fill?
+    fn are_all_filled(&self, now: Mono) -> bool {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return false };
+        let own = self.pulse(now);
+        view.up().all(|seat| {
+            let pulse = if Some(seat) == pact.me { Some(&own) } else { pact.pulse_of(pact.seats[seat]) };
+            pulse.is_some_and(|pulse| pulse.view == pact.id && pulse.has_filled)
+        })
+    }
+
+    /// Somebody who is there and knows the view, and has no seat in it.
+    fn newcomer(&self, now: Mono) -> Option<Card> {
+        let (pact, view) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?)))?;
+        let fits = |id: MemberId, card: &Card| {
+            let pulse = pact.pulse_of(id);
+            let rests = pact.ties.get(id.index()).and_then(|tie| tie.dropped_at).is_some_and(|dropped| now < dropped.plus(REST_MS));
+            let seat = view.seat(&card.name).map(|seat| &view.seats[seat]);
+            let is_barred = seat.is_some_and(|seat| {
+                let same_life = seat.card.incarnation >= card.incarnation;
+                same_life && (seat.is_up() || seat.standing == SeatStanding::Banned || rests)
+            });
+            pulse.is_some_and(|pulse| pulse.view == pact.id && !pulse.takes_part && !pulse.leaves) && !is_barred
+        };
+        let mut others = self.membership.others().filter(|(_, member)| member.standing == Standing::Up && member.card.incarnation > 0);
+        others.find(|(id, member)| fits(*id, &member.card)).map(|(_, member)| member.card.clone())
+    }
+
+    fn propose(&mut self, now: Now, out: &mut dyn Outputs) {
+        let base = self.base();
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let asked: Vec<MemberId> = view.up().filter(|seat| self.hears(*seat)).map(|seat| pact.seats[seat]).collect();
+        let ballot = ballot_above(pact.ballot_seen, pact.me.unwrap_or(0) as u16);
+        self.ask_for_promises(now, base, ballot, asked, out);
+    }
+
+    pub(super) fn ask_for_promises(&mut self, now: Now, base: ViewId, ballot: Ballot, asked: Vec<MemberId>, out: &mut dyn Outputs) {
+        let Some(pact) = &mut self.pact else { return };
+        pact.ballot_seen = ballot;
+        pact.acceptor.promise(ballot, now.mono);
+        pact.owed_promise = Some((None, ballot, now.mono.plus(QUIET_MS)));
+        for link in asked.iter().filter_map(|member| self.peers[member.index()].link()) {
+            out.send(link, &Message::Prepare { base, ballot });
+        }
+        pact.proposal = Some(Proposal::new(base, ballot, asked, now.mono, PROPOSAL_MS));
+        self.pay_promise(now, out);
+        self.advance_proposal(now, out);
+    }
+
+    /// Somebody wants to propose the next view.
+    pub(super) fn on_prepare(&mut self, now: Now, link: LinkId, base: ViewId, ballot: Ballot, out: &mut dyn Outputs) {
+        let own = self.base();
+        let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
+        let Some(pact) = &mut self.pact else { return };
+        if base != own {
+            let pulse = Pulse { view: base, takes_part: true, ..Pulse::default() };
+            return self.tell_view(now.mono, member, &pulse, out);
+        }
+        pact.ballot_seen = pact.ballot_seen.max(ballot);
+        if !pact.acceptor.promise(ballot, now.mono) {
+            return out.send(link, &Message::Outbid { base, ballot: pact.acceptor.promised() });
+        }
+        pact.proposal.take_if(|proposal| proposal.ballot < ballot);
+        pact.owed_acceptance.take_if(|(_, accepted, _)| *accepted < ballot);
+        pact.owed_promise = Some((Some(link), ballot, now.mono.plus(QUIET_MS)));
+        self.pay_promise(now, out);
+    }
+
+    /// Gives the promise that is owed, once nothing of this node is on its way, or it has waited long enough.
+    pub(super) fn pay_promise(&mut self, now: Now, out: &mut dyn Outputs) {
+        let base = self.base();
+        let (is_quiet, forgets) = (self.mirroring.is_quiet(), self.mistakes().forget_accepted);
+        let is_up = |member: MemberId| self.membership.get(member).standing == Standing::Up;
+        let waits_for_nobody = is_quiet || !self.mirroring.waits_for_any(is_up);
+        let (has_filled, is_first) = (self.pulse(now.mono).has_filled, base == ViewId::default());
+        let Some(pact) = &mut self.pact else { return };
+        let Some((link, ballot, _)) = pact.owed_promise.take_if(|(_, _, until)| waits_for_nobody || now.mono >= *until) else { return };
+        let accepted = pact.acceptor.accepted().filter(|_| !forgets).cloned();
+        let kept = pact.kept.clone().filter(|_| is_first);
+        let (leaves, has_survived) = (pact.wants.leaves, pact.has_survived);
+        match link {
+            Some(link) => {
+                let promise = Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived };
+                out.send(link, &Message::Promise(Box::new(promise)));
+            }
+            None => {
+                if let Some(proposal) = pact.proposal.as_mut().filter(|proposal| proposal.ballot == ballot) {
+                    proposal.promises.insert(MemberId::ME, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived });
+                }
+            }
+        }
+    }
+
+    /// Somebody has promised.
+    pub(super) fn on_promise(&mut self, now: Now, link: LinkId, promise: &Promise, out: &mut dyn Outputs) {
+        let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
+        let proposal = self.pact.as_mut().and_then(|pact| pact.proposal.as_mut());
+        let Some(proposal) = proposal.filter(|proposal| (proposal.base, proposal.ballot) == (promise.base, promise.ballot)) else { return };
+        if proposal.asked.contains(&member) {
+            let Promise { accepted, is_quiet, has_filled, leaves, kept, has_survived, .. } = promise.clone();
+            proposal.promises.insert(member, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived });
+        }
+        self.advance_proposal(now, out);
+    }
+
+    /// Somebody has promised more to another.
+    pub(super) fn on_outbid(&mut self, now: Now, link: LinkId, base: ViewId, ballot: Ballot) {
+        if self.member_dialled(link).is_none() || base != self.base() {
+            return;
+        }
+        let patience = (1 + self.rank()) * RANK_MS;
+        let Some(pact) = &mut self.pact else { return };
+        pact.ballot_seen = pact.ballot_seen.max(ballot);
+        if pact.proposal.take_if(|proposal| proposal.ballot < ballot).is_some() {
+            pact.propose_at = now.mono.plus(patience);
+        }
+    }
+
+    /// Goes on with a proposal: from promises to a view, when enough have promised.
+    pub(super) fn advance_proposal(&mut self, now: Now, out: &mut dyn Outputs) {
+        let patience = (1 + self.rank()) * RANK_MS;
+        let Some(pact) = &mut self.pact else { return };
+        if pact.proposal.take_if(|proposal| now.mono >= proposal.give_up).is_some() {
+            pact.propose_at = now.mono.plus(patience);
+        }
+        let Some(proposal) = pact.proposal.clone().filter(|proposal| proposal.view.is_none()) else { return };
+        let has_promised = |seat: usize| self.pact.as_ref().is_some_and(|pact| proposal.promises.contains_key(&pact.seats[seat]));
+        let is_first = proposal.base == ViewId::default();
+        let waits_for =
+            |member: &MemberId| !proposal.promises.contains_key(member) && self.membership.get(*member).standing == Standing::Up;
+        let is_heard = !proposal.asked.iter().any(waits_for) || (!is_first && now.mono >= proposal.began.plus(PATIENCE_MS));
+        let enough = if is_first { proposal.is_heard() } else { is_heard && self.decides(has_promised) };
+        if !enough {
+            return;
+        }
+        let view = match proposal.unfinished() {
+            Some(view) => view.clone(),
+            None if is_first => self.first_view(&proposal),
+            None => self.next_view(&proposal, now.mono),
+        };
+        self.ask_to_accept(now, proposal, view, out);
+    }
+
+    /// What comes after the present view, by what was promised.
+    fn next_view(&self, proposal: &Proposal, now: Mono) -> View {
+        let (pact, view) =
+            self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))).expect("who proposes the next view has one");
+        let promise = |seat: usize| proposal.promises.get(&pact.seats[seat]);
+        let stays: Vec<bool> =
+            (0..view.seats.len()).map(|seat| promise(seat).is_some() && !pact.has_ended(seat, &self.membership)).collect();
+        let all_stay = view.up().all(|seat| stays[seat]);
+        let is_ready = |promise: &Promised| promise.has_filled && promise.is_quiet;
+        let settles = all_stay && view.up().all(|seat| promise(seat).is_some_and(is_ready));
+        let change = Change {
+            settles: (settles || self.mistakes().complete_at_once) && !view.is_whole(),
+            leaves: (0..view.seats.len()).map(|seat| promise(seat).is_some_and(|promise| promise.leaves)).collect(),
+            joins: self.newcomer(now),
+            bans: pact.wants.bans.clone(),
+            pardons: pact.wants.pardons.clone(),
+            flushes: pact.wants.flushes.is_some_and(|wanted| view.flushes < wanted),
+            known: self.known_cards(),
+            stays,
+        };
+        let mut next = view.next(&change);
+        if let Some(joined) = change.joins.filter(|_| self.mistakes().trust_journal) {
+            let believed = next.settled.iter_mut().filter(|settled| settled.card.name == joined.name);
+            believed.for_each(|settled| *settled = Settled { card: joined.clone(), role: Role::Here });
+        }
+        let by_right = view.decides(|seat| promise(seat).is_some(), |seat| pact.is_witnessed(seat));
+        if !by_right {
+            // Somebody silent may do the same: what both make of it must not be taken for one.
+            (next.parent, next.lineage) = (view.lineage, self.new_lineage());
+        }
+        next
+    }
+
+    /// The members that are known by what they said, or by the configuration.
+    pub(super) fn known_cards(&self) -> Vec<Card> {
+        let is_known = |standing: Standing| !matches!(standing, Standing::Down(Reason::Unfit | Reason::Unmet));
+        self.membership.all().filter(|(_, member)| is_known(member.standing)).map(|(_, member)| member.card.clone()).collect()
+    }
+
+    fn ask_to_accept(&mut self, now: Now, proposal: Proposal, view: View, out: &mut dyn Outputs) {
+        let (base, ballot) = (proposal.base, proposal.ballot);
+        let silent = self.silent_seats(&proposal);
+        let at = self.when_leases_end(&silent, now.mono);
+        let promised: Vec<MemberId> = proposal.promises.keys().copied().filter(|member| *member != MemberId::ME).collect();
+        let Some(pact) = &mut self.pact else { return };
+        if !pact.acceptor.accept(ballot, &view, now.mono) {
+            pact.proposal = None;
+            return;
+        }
+        pact.owed_acceptance = Some((None, ballot, at));
+        for link in promised.iter().filter_map(|member| self.peers[member.index()].link()) {
+            out.send(link, &Message::Accept { base, ballot, view: Box::new(view.clone()), silent: silent.clone() });
+        }
+        let give_up = now.mono.plus(PROPOSAL_MS);
+        pact.proposal = Some(Proposal { view: Some(view), give_up, ..proposal });
+        self.pay_acceptance(now, out);
+    }
+
+    /// The seats that may believe that they still serve.
+    fn silent_seats(&self, proposal: &Proposal) -> Vec<u16> {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return Vec::new() };
+        if proposal.base == ViewId::default() {
+            return Vec::new();
+        }
+        let is_silent = |seat: &usize| !proposal.promises.contains_key(&pact.seats[*seat]) && !pact.has_ended(*seat, &self.membership);
+        view.up().filter(is_silent).map(|seat| seat as u16).collect()
+    }
+
+    /// When no lease can run any more that this node has granted to one of these seats.
+    fn when_leases_end(&self, silent: &[u16], now: Mono) -> Mono {
+        let Some(pact) = self.pact.as_ref().filter(|_| !self.mistakes().no_lease_wait) else { return now };
+        let granted =
+            |seat: &u16| pact.seats.get(usize::from(*seat)).and_then(|member| pact.ties.get(member.index())).and_then(|tie| tie.grants);
+        silent.iter().filter_map(granted).map(|granted| granted.plus(pact.wait_ms())).max().map_or(now, |end| end.max(now))
+    }
+
+    /// Somebody proposes the next view.
+    pub(super) fn on_accept(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        number: (ViewId, Ballot),
+        view: &View,
+        silent: &[u16],
+        out: &mut dyn Outputs,
+    ) {
+        let (base, ballot) = number;
+        if !self.greeted.contains_key(&link) {
+            return out.hang_up(link);
+        }
+        let at = self.when_leases_end(silent, now.mono);
+        let own = self.base();
+        let Some(pact) = self.pact.as_mut().filter(|_| base == own) else { return };
+        if !pact.acceptor.accept(ballot, view, now.mono) {
+            return out.send(link, &Message::Outbid { base, ballot: pact.acceptor.promised() });
+        }
+        pact.owed_acceptance = Some((Some(link), ballot, at));
+        self.pay_acceptance(now, out);
+    }
+
+    /// Says that a view is accepted, once no lease can run any more that it takes away.
+    fn pay_acceptance(&mut self, now: Now, out: &mut dyn Outputs) {
+        let base = self.base();
+        let Some(pact) = &mut self.pact else { return };
+        let Some((link, ballot, _)) = pact.owed_acceptance.take_if(|(_, _, at)| now.mono >= *at) else { return };
+        match link {
+            Some(link) => out.send(link, &Message::Accepted { base, ballot }),
+            None => self.note_accepted(now, MemberId::ME, ballot, out),
+        }
+    }
+
+    /// Somebody has accepted.
+    pub(super) fn on_accepted(&mut self, now: Now, link: LinkId, base: ViewId, ballot: Ballot, out: &mut dyn Outputs) {
+        let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
+        if base == self.base() {
+            self.note_accepted(now, member, ballot, out);
+        }
+    }
+
+    fn note_accepted(&mut self, now: Now, member: MemberId, ballot: Ballot, out: &mut dyn Outputs) {
+        let proposal = self.pact.as_mut().and_then(|pact| pact.proposal.as_mut());
+        let Some(proposal) = proposal.filter(|proposal| proposal.ballot == ballot && proposal.asked.contains(&member)) else { return };
+        proposal.accepted.insert(member);
+        let proposal = proposal.clone();
+        let has_accepted = |seat: usize| self.pact.as_ref().is_some_and(|pact| proposal.accepted.contains(&pact.seats[seat]));
+        let is_first = proposal.base == ViewId::default();
+        let stands =
+            if is_first { proposal.asked.iter().all(|asked| proposal.accepted.contains(asked)) } else { self.decides(has_accepted) };
+        if let Some(view) = proposal.view.filter(|_| stands) {
+            self.broadcast(&Message::Commit(Box::new(view.clone())), out);
+            self.adopt(now, view, out);
+        }
+    }
+
+    /// Somebody says what the view is.
+    pub(super) fn on_commit(&mut self, now: Now, link: LinkId, view: &View, out: &mut dyn Outputs) {
+        if !self.knows(link) {
+            return out.hang_up(link);
+        }
+        let Some(pact) = &self.pact else { return };
+        let is_next = pact.id.lineage == view.lineage && pact.id.epoch < view.epoch;
+        let is_first = pact.me.is_none() && pact.id.lineage != view.lineage;
+        let has_forked = pact.view.as_ref().is_some_and(|own| own.epoch + 1 == view.epoch)
+            && pact.acceptor.accepted().is_some_and(|(_, accepted)| accepted == view);
+        if is_next || is_first || has_forked {
+            self.adopt(now, view.clone(), out);
+        }
+    }
+
+    /// The name of a succession of views that this node begins: no other life begins one of this name.
+    pub(super) fn new_lineage(&self) -> u64 {
+        let name = self.hasher.hash(self.me().name.as_bytes()).place;
+        self.me().incarnation << LINEAGE_BITS | u64::from(name & 0xffff)
+    }
+}

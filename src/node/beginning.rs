@@ -1,0 +1,106 @@
+//! A pool's beginning, when nobody has a seat anywhere; and how a node comes to be without one.
+//!
+//! A node without a seat waits to be given one. If nobody holds a lease anywhere, and every member is either there without a seat or its host
+//! refuses connections, the lowest of those present proposes a first view, which all present must accept. It starts from those who have lived
+//! on and from the journals of the others, if every seat of the last view is back; otherwise, after a wait, from nothing: a missing node may
+//! have gone on without those that are present. Two first views at a time there cannot be: whoever is there is asked, and who is not there
+//! has refused the asker, which listens already.
+
+use super::{Node, Outputs};
+use crate::time::Now;
+use crate::topology::MemberId;
+use crate::topology::agreement::{Proposal, ballot_above};
+use crate::topology::membership::{Card, Reason, Standing};
+use crate::topology::view::{Past, Role, View, ViewId};
+
+/// A node that knows of no former view does not wait longer for others than this.
+const FRESH_WAIT_MS: u64 = 2_000;
+
+impl Node {
+    /// A seat of a view of which so many lives have ended that the others can never decide again has no use for it.
+    pub(super) fn lose_seat_if_stuck(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some((pact, view)) = self.pact.as_ref().filter(|pact| pact.me.is_some()).and_then(|pact| Some((pact, pact.view.as_ref()?)))
+        else {
+            return;
+        };
+        let lives = |seat: usize| Some(seat) == pact.me || !(pact.has_ended(seat, &self.membership) || pact.has_departed(seat));
+        if !view.decides(lives, |seat| self.is_excused(seat)) {
+            log::warn!("too many nodes of view {} have ended for the others to decide: this node waits for them", pact.id.epoch);
+            self.lose_seat(now, out);
+        }
+    }
+
+    /// Nobody has a seat: is it time for a first view, and is it this node that proposes it?
+    pub(super) fn consider_a_first_view(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = self.pact.as_ref().filter(|pact| !pact.wants.leaves || pact.has_survived) else { return };
+        let others: Vec<(MemberId, Standing)> = self.membership.others().map(|(id, member)| (id, member.standing)).collect();
+        let is_there =
+            |id: MemberId, standing: Standing| standing == Standing::Up && pact.pulse_of(id).is_some_and(|pulse| !pulse.takes_part);
+        let is_away =
+            |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
+        let is_accounted_for = others.iter().all(|(id, standing)| is_there(*id, *standing) || is_away(*standing));
+        let is_complete = others.iter().all(|(id, standing)| {
+            is_there(*id, *standing) || matches!(standing, Standing::Down(Reason::Declared | Reason::Unfit | Reason::Unmet))
+        });
+        let patience = if pact.kept.is_some() { self.settings.boot_wait_ms } else { self.settings.boot_wait_ms.min(FRESH_WAIT_MS) };
+        if self.mistakes().own_journal && pact.kept.is_some() && is_accounted_for {
+            return self.propose_first(now, Vec::new(), out);
+        }
+        if !is_accounted_for || !(is_complete || now.mono >= pact.seatless_since.plus(patience)) {
+            return;
+        }
+        let present: Vec<MemberId> = others.iter().filter(|(id, standing)| is_there(*id, *standing)).map(|(id, _)| *id).collect();
+        let name = &self.me().name;
+        if present.iter().all(|id| self.membership.get(*id).card.name > *name) {
+            self.propose_first(now, present, out);
+        }
+    }
+
+    fn propose_first(&mut self, now: Now, mut asked: Vec<MemberId>, out: &mut dyn Outputs) {
+        let mut names: Vec<&str> = self.membership.all().map(|(_, member)| member.card.name.as_str()).collect();
+        names.sort_unstable();
+        let rank = names.iter().position(|name| *name == self.me().name).unwrap_or(0);
+        let ballot = ballot_above(self.pact.as_ref().map_or(0, |pact| pact.ballot_seen), rank as u16);
+        asked.push(MemberId::ME);
+        self.ask_for_promises(now, ViewId::default(), ballot, asked, out);
+    }
+
+    /// The first view of those who have promised: from the journals of the last one, if all of its seats are there.
+    pub(super) fn first_view(&self, proposal: &Proposal) -> View {
+        let kept = proposal.promises.iter().filter_map(|(id, promise)| promise.kept.as_ref().map(|view| (*id, view, promise.has_survived)));
+        let newest: Option<&View> = kept.clone().map(|(_, view, _)| view).max_by_key(|view| (view.epoch, view.lineage));
+        // A journal may have been cut off. As long as somebody has lived on, what only journals hold counts as lost rather than as true.
+        let survivor =
+            proposal.promises.values().any(|promise| promise.has_survived && promise.kept.as_ref().map(View::id) == newest.map(View::id));
+        let role = |has_survived: bool| match (has_survived, survivor) {
+            (true, _) => Role::Here,
+            (false, true) => Role::Gone,
+            (false, false) => Role::Written,
+        };
+        let witnesses: Vec<(String, Role)> = kept
+            .filter(|(_, view, _)| newest.is_some_and(|newest| newest.id() == view.id()))
+            .map(|(id, _, has_survived)| (self.membership.get(id).card.name.clone(), role(has_survived)))
+            .collect();
+        let is_declared = |name: &str| {
+            let member = self.membership.find(name).map(|id| self.membership.get(id).standing);
+            member == Some(Standing::Down(Reason::Declared))
+        };
+        let is_present = |name: &str| proposal.promises.keys().any(|id| self.membership.get(*id).card.name == name);
+        let is_back =
+            |view: &View| view.up().all(|seat| is_present(&view.seats[seat].card.name) || is_declared(&view.seats[seat].card.name));
+        let warm = newest.filter(|view| self.mistakes().own_journal || (is_back(view) && view.copies == self.copies()));
+        if newest.is_some() && warm.is_none() {
+            log::warn!(
+                "not all nodes of the last view are back: the pool starts empty, since a missing one may have gone on without the others"
+            );
+        }
+        let present: Vec<Card> = proposal.promises.keys().map(|id| self.membership.get(*id).card.clone()).collect();
+        let epoch = newest.map_or(0, |view| view.epoch + 1).max(u64::from(super::epoch_of(self.me().incarnation)));
+        let past = match (newest, warm) {
+            (None, _) => Past::Unknown,
+            (Some(_), None) => Past::Lost,
+            (Some(_), Some(kept)) => Past::Kept(kept, &witnesses),
+        };
+        View::first((self.new_lineage(), epoch), self.copies(), &present, &self.known_cards(), past)
+    }
+}

@@ -1,0 +1,394 @@
+//! Filling: a holder that is new, or has come back, is given what it lacks, beside the live writes and never at their cost.
+//!
+//! ```text
+//!   owner                                         holder that is filling
+//!     │  Survey: places a to b, and a digest of mine  ──▶ compares with what its journal or a former view left it
+//!     │  ◀── Holdings: equal, or a list (digest of key, version)
+//!     │  Drop what is not mine, Keep what is right, Put what differs ──▶ on the stream of changes, in order
+//! ```
+//!
+//! What a returning node's journal says is not trusted but compared: of a key that is still right only sixteen bytes travel. What the owner does
+//! not have is dropped, so nobody has to remember deletions. Everything runs on the owner's stream of changes, in one order with the live
+//! writes; and by the time it is said, it is said as it is then. Few surveys and few bytes are under way at once, so filling takes its turn
+//! beside the clients.
+//!
+//! A holder that is filled says nothing: the owner knows, by the confirmations, and says so in its pulse. When all owners do, the next view settles.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::message::{Change, Digest, Message};
+use super::mirroring::Pool;
+use super::pact::Pact;
+use super::{Node, Outputs};
+use crate::caching::cache::{Cache, PARTITIONS, partition_of};
+use crate::caching::entry::Entry;
+use crate::hash::digest_of;
+use crate::time::{Mono, Now};
+use crate::topology::MemberId;
+use crate::topology::peers::LinkId;
+use crate::topology::view::ViewId;
+
+/// Surveys under way to one holder.
+const SURVEYS_AT_ONCE: usize = 128;
+/// Bytes under way to one holder that it has not confirmed.
+const BYTES_AT_ONCE: usize = 64 << 10;
+/// Changes under way to one holder that it has not confirmed.
+const CHANGES_AT_ONCE: usize = 512;
+/// Surveys begun in one tick, and the most entries that are looked at for them, since each walks a partition.
+const SURVEYS_A_TICK: usize = 64;
+const ENTRIES_A_TICK: usize = 4_000;
+/// Keys that wait to be said to one holder, before more of it is surveyed.
+const QUEUED_AT_MOST: usize = 4_000;
+/// Most keys that a holder lists of one survey; what it has beyond them it forgets.
+const MOST_LISTED: usize = 50_000;
+/// What a change costs besides key and value.
+const CHANGE_OVERHEAD: usize = 64;
+
+/// A part of the circle within one partition of the cache.
+type Unit = (u32, u32);
+
+/// Something to be said of a key when its turn comes.
+#[derive(Debug)]
+enum Todo {
+    Put(Box<[u8]>),
+    Keep(Box<[u8]>),
+}
+
+/// The filling of one holder.
+#[derive(Debug, Default)]
+struct Job {
+    units: VecDeque<Unit>,
+    all_units: usize,
+    surveyed: BTreeSet<Unit>,
+    queue: VecDeque<Todo>,
+    /// Not confirmed: the number of the change and its bytes.
+    under_way: VecDeque<(u64, usize)>,
+    bytes_under_way: usize,
+    keys: u64,
+    bytes: u64,
+    began: Mono,
+}
+
+/// How far the filling of a holder is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Of the places to be compared, so many percent are.
+    pub percent: f64,
+    /// Keys sent.
+    pub keys: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Since when.
+    pub for_ms: u64,
+}
+
+/// All that this node has to fill.
+#[derive(Debug, Default)]
+pub struct Filling {
+    jobs: BTreeMap<MemberId, Job>,
+    /// Holders that were filled in this view.
+    pub filled: u64,
+}
+
+impl Job {
+    fn new(units: VecDeque<Unit>, now: Mono) -> Job {
+        Job { all_units: units.len(), units, began: now, ..Job::default() }
+    }
+
+    fn is_done(&self) -> bool {
+        self.units.is_empty() && self.surveyed.is_empty() && self.queue.is_empty() && self.under_way.is_empty()
+    }
+
+    fn may_survey(&self) -> bool {
+        self.surveyed.len() < SURVEYS_AT_ONCE && self.queue.len() < QUEUED_AT_MOST
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes_under_way < BYTES_AT_ONCE && self.under_way.len() < CHANGES_AT_ONCE
+    }
+
+    fn on_confirmed(&mut self, number: u64) {
+        while let Some((first, bytes)) = self.under_way.front().copied()
+            && first <= number
+        {
+            self.under_way.pop_front();
+            self.bytes_under_way -= bytes;
+        }
+    }
+
+    fn note_said(&mut self, number: u64, bytes: usize, is_value: bool) {
+        self.under_way.push_back((number, bytes));
+        self.bytes_under_way += bytes;
+        self.bytes += bytes as u64;
+        self.keys += u64::from(is_value);
+    }
+
+    /// The stream was interrupted: what was not confirmed is found again by the surveys.
+    fn begin_again(&mut self, units: VecDeque<Unit>) {
+        let (keys, bytes, began) = (self.keys, self.bytes, self.began);
+        *self = Job { keys, bytes, ..Job::new(units, began) };
+    }
+}
+
+impl Filling {
+    /// Is everybody filled?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Who is being filled, and how far that is.
+    pub fn progress(&self, now: Mono) -> impl Iterator<Item = (MemberId, Progress)> {
+        self.jobs.iter().map(move |(member, job)| {
+            let left = job.units.len() + job.surveyed.len();
+            let percent = 100.0 * (1.0 - left as f64 / job.all_units.max(1) as f64);
+            (*member, Progress { percent, keys: job.keys, bytes: job.bytes, for_ms: now.since(job.began) })
+        })
+    }
+
+    /// A new view, in which this node has a lease: what is there to fill?
+    pub fn begin(&mut self, pact: &Pact, now: Mono) {
+        self.jobs.clear();
+        self.filled = 0;
+        let Some(view) = &pact.view else { return };
+        for seat in view.up().filter(|seat| Some(*seat) != pact.me) {
+            let units = units_of(pact, seat);
+            if !units.is_empty() {
+                self.jobs.insert(pact.seats[seat], Job::new(units, now));
+            }
+        }
+    }
+
+    /// A new view: nothing is to be said of the old one.
+    pub fn end(&mut self) {
+        self.jobs.clear();
+    }
+
+    /// The holders to be filled.
+    pub fn members(&self) -> impl Iterator<Item = MemberId> {
+        self.jobs.keys().copied()
+    }
+
+    /// The stream to a holder was interrupted.
+    pub fn on_interrupted(&mut self, member: MemberId, pact: &Pact) {
+        if let Some(job) = self.jobs.get_mut(&member)
+            && let Some(seat) = pact.seat_of(member)
+        {
+            job.begin_again(units_of(pact, seat));
+        }
+    }
+
+    /// A holder has confirmed changes up to here.
+    pub fn on_confirmed(&mut self, member: MemberId, number: u64) {
+        if let Some(job) = self.jobs.get_mut(&member) {
+            job.on_confirmed(number);
+        }
+    }
+}
+
+impl Node {
+    /// Is there anything to be said at once?
+    pub(super) fn has_filling_to_do(&self) -> bool {
+        self.filling.jobs.iter().any(|(member, job)| {
+            let surveys = !job.units.is_empty() && job.may_survey();
+            self.mirroring.is_open(*member) && (surveys || job.is_done() || (!job.queue.is_empty() && job.has_room()))
+        })
+    }
+
+    /// A step of the filling of everybody who is to be filled.
+    pub(super) fn step_filling(&mut self, now: Now, out: &mut dyn Outputs) {
+        let mut has_ended = false;
+        for member in self.filling.members().collect::<Vec<_>>() {
+            if self.mirroring.is_open(member) {
+                self.survey(member, now, out);
+                self.say_what_differs(member, now, out);
+            }
+            if self.filling.jobs.get(&member).is_some_and(Job::is_done) {
+                self.filling.jobs.remove(&member);
+                self.filling.filled += 1;
+                has_ended = true;
+            }
+        }
+        if has_ended && self.filling.is_done() {
+            self.ping_all(now.mono, out);
+        }
+    }
+
+    fn survey(&mut self, member: MemberId, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &self.pact else { return };
+        let Some(link) = self.peers[member.index()].link() else { return };
+        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
+        let mut entries = 0;
+        for _ in 0..SURVEYS_A_TICK {
+            if !job.may_survey() || entries > ENTRIES_A_TICK {
+                return;
+            }
+            let Some((from, to)) = job.units.pop_front() else { return };
+            entries += self.cache.partition_len(partition_of(from));
+            job.surveyed.insert((from, to));
+            let digest = digest_in(&self.cache, (from, to), now.mono);
+            out.send(link, &Message::Survey { view: pact.id, from, to, digest });
+        }
+    }
+
+    /// An owner asks what this node has.
+    pub(super) fn on_survey(&mut self, now: Now, link: LinkId, view: ViewId, unit: Unit, digest: Digest, out: &mut dyn Outputs) {
+        let fits = self.pact.as_ref().is_some_and(|pact| pact.id == view) && unit.0 <= unit.1 && is_in_one_partition(unit);
+        if !fits || !self.greeted.contains_key(&link) {
+            return;
+        }
+        let (from, to) = unit;
+        let is_equal = digest.count != UNCOMPARABLE && digest_in(&self.cache, unit, now.mono) == digest;
+        let list = (!is_equal).then(|| self.list(unit));
+        out.send(link, &Message::Holdings { view, from, to, list });
+    }
+
+    /// What this node has in a unit; forgets what is too much to be told.
+    fn list(&mut self, unit: Unit) -> Vec<(u64, u64)> {
+        let mut excess: Vec<Box<[u8]>> = Vec::new();
+        let mut list = Vec::new();
+        for (_, entry) in self.cache.in_places(unit.0, unit.1) {
+            if list.len() < MOST_LISTED {
+                let ends = if entry.expires() == Mono::NEVER { 0 } else { ENDS };
+                list.push((digest_of(entry.key()).1, entry.version().0 | ends));
+            } else {
+                excess.push(entry.key().into());
+            }
+        }
+        for key in excess {
+            self.drop_copy(&key);
+        }
+        list
+    }
+
+    /// A holder has said what it has.
+    pub(super) fn on_holdings(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        view: ViewId,
+        unit: Unit,
+        list: Option<&[(u64, u64)]>,
+        out: &mut dyn Outputs,
+    ) {
+        let (Some(member), Some(pact)) = (self.member_dialled(link), &self.pact) else { return };
+        let Some(job) = self.filling.jobs.get_mut(&member).filter(|_| pact.id == view) else { return };
+        if !job.surveyed.remove(&unit) {
+            return;
+        }
+        let Some(list) = list else { return };
+        let mut theirs: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut ambiguous: BTreeSet<u64> = BTreeSet::new();
+        for (digest, version) in list {
+            if theirs.insert(*digest, *version).is_some() {
+                ambiguous.insert(*digest);
+            }
+        }
+        // Two keys of one digest, which chance does not bring about: both go, and what is right comes anew.
+        theirs.retain(|digest, _| !ambiguous.contains(digest));
+        for (_, entry) in self.cache.in_places(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now.mono)) {
+            let (theirs, version) = (theirs.remove(&digest_of(entry.key()).1), entry.version().0);
+            match theirs {
+                Some(listed) if listed == version && entry.expires() == Mono::NEVER => {}
+                Some(listed) if listed & !ENDS == version => job.queue.push_back(Todo::Keep(entry.key().into())),
+                _ => job.queue.push_back(Todo::Put(entry.key().into())),
+            }
+        }
+        if !theirs.is_empty() || !ambiguous.is_empty() {
+            let (from, to) = unit;
+            let change = Change::Drop { from, to, digests: theirs.into_keys().chain(ambiguous).collect() };
+            let pool = Pool { pact, peers: &self.peers };
+            let hash = crate::hash::KeyHash { place: from, table: 0 };
+            let number = self.mirroring.fill(&pool, member, hash, &change, out);
+            job.note_said(number, CHANGE_OVERHEAD, false);
+        }
+    }
+
+    fn say_what_differs(&mut self, member: MemberId, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &self.pact else { return };
+        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
+        let pool = Pool { pact, peers: &self.peers };
+        while job.has_room() {
+            let Some(todo) = job.queue.pop_front() else { return };
+            let (Todo::Put(key) | Todo::Keep(key)) = &todo;
+            let hash = self.hasher.hash(key);
+            // Whoever removed it meanwhile has said so on the same stream.
+            let Some(entry) = self.cache.peek(key, hash, now.mono) else { continue };
+            let is_value = matches!(todo, Todo::Put(_));
+            let change = if is_value { put_of(entry, now.mono) } else { keep_of(entry, now.mono) };
+            let bytes = CHANGE_OVERHEAD + key.len() + if is_value { entry.value().len() } else { 0 };
+            let number = self.mirroring.fill(&pool, member, hash, &change, out);
+            job.note_said(number, bytes, is_value);
+        }
+    }
+}
+
+/// A change that says a key as it is.
+pub(super) fn put_of(entry: &Entry, now: Mono) -> Change<'_> {
+    Change::Put {
+        key: entry.key().into(),
+        value: entry.value().into(),
+        flags: entry.flags(),
+        ttl_ms: ttl_of(entry, now),
+        version: entry.version(),
+    }
+}
+
+fn keep_of(entry: &Entry, now: Mono) -> Change<'_> {
+    Change::Keep { key: entry.key().into(), version: entry.version(), ttl_ms: ttl_of(entry, now) }
+}
+
+fn ttl_of(entry: &Entry, now: Mono) -> Option<u64> {
+    (entry.expires() != Mono::NEVER).then(|| entry.expires().since(now))
+}
+
+/// Marks the version of a key whose time ends, in a list. No version reaches it: epochs are seconds.
+const ENDS: u64 = 1 << 63;
+/// No digest is equal to one with keys whose time ends: two nodes' clocks cannot be compared.
+const UNCOMPARABLE: u64 = u64::MAX;
+
+/// What there is in a unit, in two numbers.
+fn digest_in(cache: &Cache, unit: Unit, now: Mono) -> Digest {
+    let mut digest = Digest::default();
+    for (_, entry) in cache.in_places(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now)) {
+        if entry.expires() != Mono::NEVER {
+            return Digest { count: UNCOMPARABLE, sum: 0 };
+        }
+        digest.count += 1;
+        digest.sum = digest.sum.wrapping_add(mix(digest_of(entry.key()).1, entry.version().0));
+    }
+    digest
+}
+
+/// A key's and a version's bits, all over the word: sums of these are equal for equal sets, and for others hardly ever.
+fn mix(key: u64, version: u64) -> u64 {
+    let product = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * u128::from(version.wrapping_mul(0xd6e8_feb8_6659_fd93) | 1);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+/// The parts that this node owns and a seat is filled with, cut at the partitions' ends.
+fn units_of(pact: &Pact, seat: usize) -> VecDeque<Unit> {
+    let mut units = VecDeque::new();
+    for (from, to, arc) in pact.placement.spans().filter(|(_, _, arc)| arc.owner() == pact.me && arc.filling().any(|filled| filled == seat))
+    {
+        debug_assert!(arc.owner().is_some());
+        let mut first = from;
+        loop {
+            let last = to.min(first | (PARTITION_PLACES - 1));
+            units.push_back((first, last));
+            if last == to {
+                break;
+            }
+            first = last + 1;
+        }
+    }
+    units
+}
+
+/// Are these places of one partition?
+pub(super) fn is_in_one_partition((from, to): Unit) -> bool {
+    from / PARTITION_PLACES == to / PARTITION_PLACES
+}
+
+/// The places of one partition.
+pub(super) const PARTITION_PLACES: u32 = ((1u64 << 32) / PARTITIONS as u64) as u32;

@@ -1,0 +1,493 @@
+//! Copies: every change of a key goes to all its holders, and is acknowledged when all have it.
+//!
+//! ```text
+//!   owner:   change, numbered ──▶ one stream a holder, in order ──▶ applied, journaled
+//!            its answer waits ◀── "I hold everything up to here" ◀─ once a turn
+//! ```
+//!
+//! A stream runs on the link that the owner has dialled, and only while both ends are in the same view: a change that is said in another
+//! view counts for nothing, which is what keeps an owner that was replaced from writing on. When a link is lost, what was not confirmed is said
+//! again on the next one, from the cache as it is then: what counts is that a holder ends up with the owner's state, not by which steps.
+//!
+//! Until a change is everywhere, nobody is told of it: reads of its key wait with it, and so do the refusals of conditional writes.
+//!
+//! Each holder remembers the keys of which it does not know whether all have them (*doubts*, trimmed by the owner's word of how far it is),
+//! and the answers to writes that were forwarded ([`Remembered`](super::remembered::Remembered)). So whoever owns the keys next can make them equal everywhere, and answer what was done
+//! instead of doing it again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::message::{Change, Message, Outcome, Tag};
+use super::pact::Pact;
+use super::remembered::Remembered;
+use super::{Mistakes, Origin, Outputs};
+use crate::hash::KeyHash;
+use crate::time::Mono;
+use crate::topology::MemberId;
+use crate::topology::peers::{LinkId, Peer};
+
+/// Most changes under way to mirrors; past it, writes are refused.
+pub const MAX_UNDER_WAY: usize = 100_000;
+
+/// An answer that waits for a change to be everywhere.
+#[derive(Clone, Debug)]
+pub struct Delayed {
+    /// Whom to answer.
+    pub origin: Origin,
+    /// The key, if the answer shows it.
+    pub key: Box<[u8]>,
+    /// What to answer.
+    pub outcome: Outcome<'static>,
+    /// It answers the change itself, not only what depends on it.
+    pub is_of_change: bool,
+    /// When to give up waiting.
+    pub deadline: Mono,
+}
+
+/// A change that is not everywhere yet, or waits behind one that is not.
+#[derive(Debug)]
+pub struct Operation {
+    /// The key it changes.
+    pub key: Box<[u8]>,
+    /// The key's two numbers.
+    pub hash: KeyHash,
+    /// Which holders have not confirmed it.
+    waits_for: Vec<MemberId>,
+    /// The request that it answers.
+    tag: Option<(MemberId, u64, Outcome<'static>)>,
+    delayed: Vec<Delayed>,
+    /// It fills a holder: nobody waits for it, and after an interruption the filling begins again.
+    is_filling: bool,
+}
+
+/// The changes on their way to one holder.
+#[derive(Debug, Default)]
+struct Stream {
+    unconfirmed: VecDeque<u64>,
+    /// The link on which it runs.
+    open: Option<LinkId>,
+}
+
+/// What comes from one owner.
+#[derive(Debug, Default)]
+struct Inbound {
+    /// The newest link it comes on. What is left on an older one was said again on this one.
+    link: Option<LinkId>,
+    last: u64,
+    owed: Option<LinkId>,
+    doubts: VecDeque<(u64, Box<[u8]>)>,
+}
+
+/// What a change needs to know of the pool.
+pub struct Pool<'a> {
+    /// The view.
+    pub pact: &'a Pact,
+    /// The links.
+    pub peers: &'a [Peer],
+}
+
+/// The changes of this node's keys on their way, and those of others' keys here.
+#[derive(Debug, Default)]
+pub struct Mirroring {
+    operations: VecDeque<Operation>,
+    /// The number of the first of them.
+    first: u64,
+    streams: BTreeMap<MemberId, Stream>,
+    inbound: BTreeMap<MemberId, Inbound>,
+    /// The last change under way of each key, by the key's hash in the table.
+    pending: BTreeMap<u64, u64>,
+    /// The change that the command now carried out has made.
+    pub latest: Option<u64>,
+    under_way: usize,
+    /// When answers are overdue, and the change that they wait for; in the order of time.
+    deadlines: VecDeque<(Mono, u64)>,
+    /// Keys that an owner has left in doubt who is no more.
+    pub orphaned: BTreeSet<Box<[u8]>>,
+    /// The answers to forwarded writes.
+    pub remembered: Remembered,
+    /// Changes confirmed by all since the start.
+    pub mirrored: u64,
+    /// Planted for tests.
+    mistakes: Mistakes,
+}
+
+impl Pool<'_> {
+    /// The members besides this one that get a key's changes.
+    fn holders(&self, place: u32) -> Vec<MemberId> {
+        let Some(arc) = self.pact.arc(place) else { return Vec::new() };
+        arc.holders().filter(|seat| Some(*seat) != self.pact.me).map(|seat| self.pact.seats[seat]).collect()
+    }
+
+    /// The link to a member on which changes may be said: it is known to be in this view.
+    fn way(&self, member: MemberId) -> Option<LinkId> {
+        let pulse = self.pact.pulse_of(member)?;
+        self.peers.get(member.index())?.link().filter(|_| pulse.view == self.pact.id && pulse.takes_part)
+    }
+}
+
+impl Mirroring {
+    /// Nothing is under way.
+    #[must_use]
+    pub fn new(mistakes: Mistakes) -> Mirroring {
+        Mirroring { mistakes, ..Mirroring::default() }
+    }
+
+    /// Is there no room for another change?
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.under_way >= MAX_UNDER_WAY
+    }
+
+    /// Is no client's change under way?
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.operations.iter().all(|operation| operation.is_filling || operation.waits_for.is_empty())
+    }
+
+    /// Does a client's change under way wait for a holder like this?
+    pub fn waits_for_any(&self, fits: impl Fn(MemberId) -> bool) -> bool {
+        let mut waited_for = self.operations.iter().filter(|operation| !operation.is_filling).flat_map(|operation| &operation.waits_for);
+        waited_for.any(|member| fits(*member))
+    }
+
+    /// How many changes are under way.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// All holders have everything up to here.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.first.saturating_sub(1)
+    }
+
+    /// A change of a key that this node owns, just made or about to be: it goes to all holders. With none, it is everywhere already.
+    pub fn change(
+        &mut self,
+        pool: &Pool<'_>,
+        hash: KeyHash,
+        change: &Change<'_>,
+        answers: Option<(MemberId, u64, Outcome<'static>)>,
+        out: &mut dyn Outputs,
+    ) -> Option<u64> {
+        let (Change::Put { key, .. } | Change::Delete { key, .. } | Change::Keep { key, .. }) = change else { return None };
+        let holders = pool.holders(hash.place);
+        if holders.is_empty() {
+            return None;
+        }
+        let operation =
+            Operation { key: key.as_ref().into(), hash, waits_for: holders, tag: answers, delayed: Vec::new(), is_filling: false };
+        let number = self.enter(operation);
+        self.pending.insert(hash.table, number);
+        self.say(pool, number, change, out);
+        Some(number)
+    }
+
+    /// Something for one holder that is being filled.
+    pub fn fill(&mut self, pool: &Pool<'_>, member: MemberId, hash: KeyHash, change: &Change<'_>, out: &mut dyn Outputs) -> u64 {
+        let operation = Operation { key: Box::default(), hash, waits_for: vec![member], tag: None, delayed: Vec::new(), is_filling: true };
+        let number = self.enter(operation);
+        self.say(pool, number, change, out);
+        number
+    }
+
+    fn enter(&mut self, operation: Operation) -> u64 {
+        let number = self.first.max(1) + self.operations.len() as u64;
+        self.first = self.first.max(1);
+        for member in &operation.waits_for {
+            self.streams.entry(*member).or_default().unconfirmed.push_back(number);
+        }
+        self.under_way += 1;
+        self.operations.push_back(operation);
+        number
+    }
+
+    fn say(&self, pool: &Pool<'_>, number: u64, change: &Change<'_>, out: &mut dyn Outputs) {
+        let Some(operation) = self.operation(number) else { return };
+        for member in &operation.waits_for {
+            if let Some(link) = self.streams.get(member).and_then(|stream| stream.open) {
+                out.send(link, &self.message(pool, number, operation, change));
+            }
+        }
+    }
+
+    fn message<'m>(&self, pool: &Pool<'_>, number: u64, operation: &Operation, change: &Change<'m>) -> Message<'m> {
+        let tag = operation.tag.as_ref().and_then(|(member, serial, outcome)| {
+            Some(Tag { seat: pool.pact.seat_of(*member)? as u16, serial: *serial, outcome: outcome.clone() })
+        });
+        Message::Mirror { view: pool.pact.id, number, done: self.done(), tag, change: change.clone() }
+    }
+
+    /// The change of a key that an answer about it has to wait for: the one just made, or the last one under way.
+    pub fn take_awaited(&mut self, hash: KeyHash) -> Option<u64> {
+        let latest = self.latest.take();
+        if self.mistakes.ack_before_mirrors || self.pending.is_empty() {
+            return None;
+        }
+        if self.mistakes.read_pending {
+            return latest;
+        }
+        latest.or_else(|| self.pending.get(&hash.table).copied())
+    }
+
+    /// An answer waits for a change.
+    pub fn delay(&mut self, number: u64, delayed: Delayed) {
+        let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= delayed.deadline);
+        self.deadlines.insert(place, (delayed.deadline, number));
+        if let Some(operation) = self.operation_mut(number) {
+            operation.delayed.push(delayed);
+        }
+    }
+
+    /// The answers whose deadline has passed.
+    pub fn take_overdue(&mut self, now: Mono) -> Vec<Delayed> {
+        let mut overdue = Vec::new();
+        while let Some((_, number)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.deadlines.pop_front();
+            if let Some(operation) = self.operation_mut(number) {
+                overdue.extend(operation.delayed.extract_if(.., |delayed| delayed.deadline <= now));
+            }
+        }
+        overdue
+    }
+
+    /// When the next answer is overdue.
+    #[must_use]
+    pub fn wake_at(&self) -> Mono {
+        self.deadlines.front().map_or(Mono::NEVER, |(deadline, _)| *deadline)
+    }
+
+    /// The streams that can run and do not: each is opened, and the numbers of what was not confirmed are returned, to be said again. What
+    /// filled its holder is dropped from it.
+    pub fn open_streams(&mut self, pool: &Pool<'_>) -> Vec<(MemberId, LinkId, Vec<u64>)> {
+        let mut opened = Vec::new();
+        let members: Vec<MemberId> = self.streams.keys().copied().collect();
+        for member in members {
+            let way = pool.way(member);
+            let Some(stream) = self.streams.get_mut(&member) else { continue };
+            if stream.open == way {
+                continue;
+            }
+            stream.open = way;
+            if let Some(link) = way {
+                let numbers: Vec<u64> = std::mem::take(&mut stream.unconfirmed).into();
+                let kept = self.drop_filling(member, numbers);
+                self.streams.entry(member).or_default().unconfirmed.extend(&kept);
+                opened.push((member, link, kept));
+            }
+        }
+        opened
+    }
+
+    /// Makes sure that there is a stream to a member, for [`open_streams`](Mirroring::open_streams) to open.
+    pub fn want_stream(&mut self, member: MemberId) {
+        self.streams.entry(member).or_default();
+    }
+
+    /// Is there a stream that does not run?
+    #[must_use]
+    pub fn has_waiting_streams(&self) -> bool {
+        self.streams.values().any(|stream| stream.open.is_none() && !stream.unconfirmed.is_empty())
+    }
+
+    /// Does the stream to this member run?
+    #[must_use]
+    pub fn is_open(&self, member: MemberId) -> bool {
+        self.streams.get(&member).is_some_and(|stream| stream.open.is_some())
+    }
+
+    fn drop_filling(&mut self, member: MemberId, numbers: Vec<u64>) -> Vec<u64> {
+        let (filling, kept): (Vec<u64>, Vec<u64>) =
+            numbers.into_iter().partition(|number| self.operation(*number).is_some_and(|operation| operation.is_filling));
+        for number in filling {
+            self.confirm_one(number, member);
+        }
+        self.pop_finished();
+        kept
+    }
+
+    /// Says a change again, as its key is now.
+    pub fn say_again(&self, pool: &Pool<'_>, link: LinkId, number: u64, change: &Change<'_>, out: &mut dyn Outputs) {
+        if let Some(operation) = self.operation(number) {
+            out.send(link, &self.message(pool, number, operation, change));
+        }
+    }
+
+    /// The key of a change under way.
+    #[must_use]
+    pub fn key_of(&self, number: u64) -> Option<(&[u8], KeyHash)> {
+        self.operation(number).map(|operation| (&*operation.key, operation.hash))
+    }
+
+    /// A holder has everything up to here. Returns the answers that waited for nothing else.
+    pub fn on_confirmed(&mut self, member: MemberId, number: u64) -> Vec<Delayed> {
+        let mut confirmed = Vec::new();
+        if let Some(stream) = self.streams.get_mut(&member) {
+            while stream.unconfirmed.front().is_some_and(|first| *first <= number) {
+                confirmed.extend(stream.unconfirmed.pop_front());
+            }
+        }
+        let mut free = Vec::new();
+        for number in confirmed {
+            free.extend(self.confirm_one(number, member));
+        }
+        self.pop_finished();
+        free
+    }
+
+    fn confirm_one(&mut self, number: u64, member: MemberId) -> Vec<Delayed> {
+        let Some(operation) = self.operation_mut(number) else { return Vec::new() };
+        operation.waits_for.retain(|waited_for| *waited_for != member);
+        if operation.waits_for.is_empty() { self.finish(number) } else { Vec::new() }
+    }
+
+    /// A change is everywhere.
+    fn finish(&mut self, number: u64) -> Vec<Delayed> {
+        let Some(operation) = self.operation_mut(number) else { return Vec::new() };
+        let (delayed, table) = (std::mem::take(&mut operation.delayed), operation.hash.table);
+        let is_filling = operation.is_filling;
+        if !is_filling {
+            self.mirrored += 1;
+            if self.pending.get(&table) == Some(&number) {
+                self.pending.remove(&table);
+            }
+        }
+        self.under_way -= 1;
+        delayed
+    }
+
+    fn pop_finished(&mut self) {
+        while self.operations.front().is_some_and(|operation| operation.waits_for.is_empty()) {
+            self.operations.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// A new view: streams begin anew. Changes of keys that `owns` says are still this node's wait for the holders of now; the answers to the
+    /// others are returned, and so are those that wait for nobody any more.
+    pub fn enter_view(&mut self, pool: &Pool<'_>, owns: impl Fn(KeyHash) -> bool) -> (Vec<Delayed>, Vec<Delayed>) {
+        self.streams.clear();
+        let (mut free, mut lost) = (Vec::new(), Vec::new());
+        for index in 0..self.operations.len() {
+            let number = self.first + index as u64;
+            let Some(operation) = self.operation(number) else { continue };
+            if operation.waits_for.is_empty() {
+                continue;
+            }
+            let (hash, is_filling) = (operation.hash, operation.is_filling);
+            let is_ours = !is_filling && owns(hash);
+            let holders = if is_ours { pool.holders(hash.place) } else { Vec::new() };
+            if !is_ours && !is_filling {
+                let key = operation.key.clone();
+                self.orphaned.insert(key);
+            }
+            for member in &holders {
+                self.streams.entry(*member).or_default().unconfirmed.push_back(number);
+            }
+            let is_everywhere = holders.is_empty();
+            if let Some(operation) = self.operation_mut(number) {
+                operation.waits_for = holders;
+            }
+            if is_everywhere {
+                let delayed = self.finish(number);
+                if is_ours { free.extend(delayed) } else { lost.extend(delayed) }
+            }
+        }
+        self.pop_finished();
+        (free, lost)
+    }
+
+    /// A new view: streams begin anew. What came from owners that are still there is theirs to bring to an end, and stays in mind, since they
+    /// may go before they have said it again; what came from the others is in doubt.
+    pub fn part_with_owners(&mut self, is_there: impl Fn(MemberId) -> bool) {
+        for (member, Inbound { doubts, .. }) in std::mem::take(&mut self.inbound) {
+            if is_there(member) {
+                self.inbound.insert(member, Inbound { doubts, ..Inbound::default() });
+            } else {
+                self.orphaned.extend(doubts.into_iter().map(|(_, key)| key));
+            }
+        }
+    }
+
+    /// Everything is forgotten: no key is in doubt.
+    pub fn forget_doubts(&mut self) {
+        self.inbound.values_mut().for_each(|inbound| inbound.doubts.clear());
+        self.orphaned.clear();
+    }
+
+    /// A change has come from an owner. False if it is known already.
+    pub fn on_change(&mut self, owner: MemberId, link: LinkId, number: u64, done: u64, key: Option<&[u8]>) -> bool {
+        let inbound = self.inbound.entry(owner).or_default();
+        if inbound.link > Some(link) {
+            return false;
+        }
+        inbound.link = Some(link);
+        inbound.owed = Some(link);
+        if number <= inbound.last {
+            return false;
+        }
+        inbound.last = number;
+        if let Some(key) = key {
+            if !self.orphaned.is_empty() {
+                self.orphaned.remove(key);
+            }
+            inbound.doubts.push_back((number, key.into()));
+        }
+        self.on_done(owner, done);
+        true
+    }
+
+    /// All holders have an owner's changes up to here.
+    pub fn on_done(&mut self, owner: MemberId, done: u64) {
+        let Some(inbound) = self.inbound.get_mut(&owner) else { return };
+        while inbound.doubts.front().is_some_and(|(number, _)| *number <= done) {
+            inbound.doubts.pop_front();
+        }
+    }
+
+    /// The confirmations of this turn: to whom, on which link, up to where.
+    pub fn take_confirmations(&mut self) -> Vec<(LinkId, u64)> {
+        self.inbound.values_mut().filter_map(|inbound| inbound.owed.take().map(|link| (link, inbound.last))).collect()
+    }
+
+    fn operation(&self, number: u64) -> Option<&Operation> {
+        self.operations.get(number.checked_sub(self.first)? as usize)
+    }
+
+    fn operation_mut(&mut self, number: u64) -> Option<&mut Operation> {
+        self.operations.get_mut(number.checked_sub(self.first)? as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: MemberId = MemberId(1);
+
+    fn with_a_doubt() -> Mirroring {
+        let mut mirroring = Mirroring::new(Mistakes::default());
+        assert!(mirroring.on_change(OWNER, LinkId(7), 5, 4, Some(b"key")));
+        mirroring
+    }
+
+    #[test]
+    fn what_an_owner_has_not_brought_to_an_end_is_in_doubt_in_whichever_view_it_goes() {
+        let mut mirroring = with_a_doubt();
+        mirroring.part_with_owners(|_| true);
+        assert!(mirroring.orphaned.is_empty());
+        mirroring.part_with_owners(|_| false);
+        assert_eq!(mirroring.orphaned.iter().map(|key| &**key).collect::<Vec<_>>(), [b"key"]);
+    }
+
+    #[test]
+    fn what_an_owner_has_brought_to_an_end_is_in_no_doubt() {
+        let mut mirroring = with_a_doubt();
+        mirroring.part_with_owners(|_| true);
+        assert!(mirroring.on_change(OWNER, LinkId(8), 5, 4, Some(b"key")), "streams begin anew");
+        mirroring.on_done(OWNER, 5);
+        mirroring.part_with_owners(|_| false);
+        assert!(mirroring.orphaned.is_empty());
+    }
+}

@@ -1,0 +1,336 @@
+//! What a node of a pool with mirrors knows of its view: who is in it, whether it may serve by it, and what it has heard of the others.
+//!
+//! **Leases.** A node serves only while enough seats of its view ([`View::decides`]) have granted it that, in pongs. A grant counts from the
+//! moment when the ping was *sent*, for [`Pact::lease_ms`]; who has granted one waits longer than that, a fifth more, before it helps to go on
+//! without the other. So a process that was stopped or cut off finds its lease gone before it can say anything old, whatever its clock shows,
+//! as long as the rates of two clocks differ by less than that fifth. Leases are Gray and Cheriton's (1989).
+//!
+//! **Witnessed deaths.** A refused connection, or a greeting from its next life, proves that a process is gone. If it had granted us a lease
+//! that was still running, it cannot have helped anyone to go on without us; such a seat no longer counts in what decides.
+//!
+//! Nothing here sends anything: the messages are in [`agreement`](super::agreement), what follows from a new view in [`takeover`](super::takeover).
+
+use std::collections::VecDeque;
+
+use crate::node::message::Pulse;
+use crate::time::Mono;
+use crate::topology::MemberId;
+use crate::topology::agreement::{Acceptor, Ballot, Proposal};
+use crate::topology::membership::Membership;
+use crate::topology::peers::LinkId;
+use crate::topology::placement::{Arc, Placement};
+use crate::topology::view::{Past, View, ViewId};
+
+/// A lease is this part of the time of silence.
+const LEASE_PART: u64 = 2;
+/// Who has granted a lease waits for so many fifths of it.
+const WAIT_FIFTHS: u64 = 6;
+/// Pings whose pongs may still come.
+const PINGS_REMEMBERED: usize = 32;
+
+/// Where a key's command is to be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// By this node.
+    Here,
+    /// By this member.
+    There(MemberId),
+    /// By this node, or nobody knows by whom: not before something has changed.
+    Later,
+}
+
+/// What this node knows of another one besides its standing.
+#[derive(Clone, Debug, Default)]
+pub struct Tie {
+    /// Pings on their way: their number and when they were sent.
+    pings: VecDeque<(u64, Mono)>,
+    /// When the ping was sent that it last granted a lease for, in this view.
+    pub granted: Option<Mono>,
+    /// When it was last granted one, in this view.
+    pub grants: Option<Mono>,
+    /// Its seat's life has ended while its grant was running.
+    pub is_witnessed: bool,
+    /// The life that was known when it was last dialled.
+    pub dialled_life: u64,
+    /// The last life that is known to have ended.
+    pub ended_life: u64,
+    /// How it said it was.
+    pub pulse: Pulse,
+    /// When it was last left out of a view.
+    pub dropped_at: Option<Mono>,
+}
+
+/// What somebody here wants the next view to do.
+#[derive(Clone, Debug, Default)]
+pub struct Wants {
+    /// Forget everything: until so many flushes are counted.
+    pub flushes: Option<u64>,
+    /// Keep these out.
+    pub bans: Vec<String>,
+    /// Let these in again.
+    pub pardons: Vec<String>,
+    /// Relieve this node.
+    pub leaves: bool,
+}
+
+/// A view, and this node's part in it.
+#[derive(Debug)]
+pub struct Pact {
+    /// How many nodes hold a key; 0 if they are named.
+    pub copies: u32,
+    /// Go on without the silent, if they are too many.
+    pub serves_on_silence: bool,
+    /// The view.
+    pub view: Option<View>,
+    /// Which it is; zeros if there is none.
+    pub id: ViewId,
+    /// Where the keys are by it.
+    pub placement: Placement,
+    /// The member of each seat.
+    pub seats: Vec<MemberId>,
+    /// This node's seat, if it takes part.
+    pub me: Option<usize>,
+    /// The last view this node took part in.
+    pub kept: Option<View>,
+    /// It took part in that view in this life.
+    pub has_survived: bool,
+    /// What it has promised about the next view.
+    pub acceptor: Acceptor,
+    /// What it proposes.
+    pub proposal: Option<Proposal>,
+    /// The highest ballot it has seen.
+    pub ballot_seen: Ballot,
+    /// One for each member.
+    pub ties: Vec<Tie>,
+    /// It serves until then.
+    pub lease_until: Mono,
+    /// It has held a lease in this view.
+    pub was_active: bool,
+    /// Who asked for a promise that waits for writes under way, and until when; no link if this node itself did.
+    pub owed_promise: Option<(Option<LinkId>, Ballot, Mono)>,
+    /// Who asked to accept, and may be answered from then on; no link if this node itself did.
+    pub owed_acceptance: Option<(Option<LinkId>, Ballot, Mono)>,
+    /// Pings in a view that this node does not know yet.
+    pub owed_pongs: Vec<(LinkId, u64, ViewId)>,
+    /// What is wanted of the next view.
+    pub wants: Wants,
+    /// Since when there is a reason for another view.
+    pub reason_since: Option<Mono>,
+    /// No proposal before then.
+    pub propose_at: Mono,
+    /// Since when it has been without a seat.
+    pub seatless_since: Mono,
+    /// Planted for tests.
+    pub ignores_leases: bool,
+    silence_ms: u64,
+}
+
+impl Pact {
+    /// A node that takes part in no view.
+    #[must_use]
+    pub fn new(copies: u32, serves_on_silence: bool, silence_ms: u64, kept: Option<View>, now: Mono) -> Pact {
+        Pact {
+            copies,
+            serves_on_silence,
+            view: None,
+            id: ViewId::default(),
+            placement: Placement::default(),
+            seats: Vec::new(),
+            me: None,
+            kept,
+            has_survived: false,
+            acceptor: Acceptor::default(),
+            proposal: None,
+            ballot_seen: 0,
+            ties: Vec::new(),
+            lease_until: Mono(0),
+            was_active: false,
+            owed_promise: None,
+            owed_acceptance: None,
+            owed_pongs: Vec::new(),
+            wants: Wants::default(),
+            reason_since: None,
+            propose_at: now,
+            seatless_since: now,
+            ignores_leases: false,
+            silence_ms,
+        }
+    }
+
+    /// How long a grant counts.
+    #[must_use]
+    pub fn lease_ms(&self) -> u64 {
+        self.silence_ms / LEASE_PART
+    }
+
+    /// How long who has granted one waits before it helps to go on without the other.
+    #[must_use]
+    pub fn wait_ms(&self) -> u64 {
+        self.lease_ms() * WAIT_FIFTHS / 5 + 1
+    }
+
+    /// May it serve by its view?
+    #[inline]
+    #[must_use]
+    pub fn is_serving(&self, now: Mono) -> bool {
+        (now < self.lease_until || self.ignores_leases) && !self.acceptor.is_frozen()
+    }
+
+    /// Where is a place's command to be carried out?
+    #[inline]
+    #[must_use]
+    pub fn route(&self, place: u32, now: Mono) -> Route {
+        let owner = self.placement.owner(place).filter(|_| self.me.is_some());
+        match owner {
+            Some(owner) if Some(owner) != self.me => Route::There(self.seats[owner]),
+            Some(_) if self.is_serving(now) => Route::Here,
+            _ => Route::Later,
+        }
+    }
+
+    /// The arc of a place.
+    #[must_use]
+    pub fn arc(&self, place: u32) -> Option<&Arc> {
+        self.placement.arc(place)
+    }
+
+    /// Does this node own the place by its view, whether it may serve or not?
+    #[must_use]
+    pub fn owns(&self, place: u32) -> bool {
+        self.me.is_some() && self.placement.owner(place) == self.me
+    }
+
+    /// Does this node hold the place, or is it filled with it?
+    #[must_use]
+    pub fn holds(&self, place: u32) -> bool {
+        self.me.is_some_and(|me| self.arc(place).is_some_and(|arc| arc.is_held_by(me)))
+    }
+
+    /// The seat of a member in this view, if it takes part in the life that is seated.
+    #[must_use]
+    pub fn seat_of(&self, member: MemberId) -> Option<usize> {
+        let seat = self.seats.iter().position(|seated| *seated == member)?;
+        self.view.as_ref().filter(|view| view.seats[seat].is_up()).map(|_| seat)
+    }
+
+    /// Has this node no part in any view?
+    #[must_use]
+    pub fn is_seatless(&self) -> bool {
+        self.me.is_none()
+    }
+
+    /// The tie of a member.
+    pub fn tie(&mut self, member: MemberId) -> &mut Tie {
+        if self.ties.len() <= member.index() {
+            self.ties.resize_with(member.index() + 1, Tie::default);
+        }
+        &mut self.ties[member.index()]
+    }
+
+    /// What a member has said of itself last.
+    #[must_use]
+    pub fn pulse_of(&self, member: MemberId) -> Option<&Pulse> {
+        self.ties.get(member.index()).map(|tie| &tie.pulse)
+    }
+
+    /// Is the life in this seat known to have ended?
+    #[must_use]
+    pub fn has_ended(&self, seat: usize, membership: &Membership) -> bool {
+        let (Some(view), member) = (&self.view, self.seats[seat]) else { return false };
+        let life = view.seats[seat].card.incarnation;
+        let ended = self.ties.get(member.index()).map_or(0, |tie| tie.ended_life);
+        member != MemberId::ME && (ended >= life || membership.get(member).card.incarnation > life)
+    }
+
+    /// Has the life in this seat gone over to another succession of views? It does not come back from there.
+    #[must_use]
+    pub fn has_departed(&self, seat: usize) -> bool {
+        let pulse = self.pulse_of(self.seats[seat]);
+        pulse.is_some_and(|pulse| pulse.takes_part && pulse.view.lineage != self.id.lineage)
+    }
+
+    /// Has it ended while its grant was running?
+    #[must_use]
+    pub fn is_witnessed(&self, seat: usize) -> bool {
+        self.ties.get(self.seats[seat].index()).is_some_and(|tie| tie.is_witnessed)
+    }
+
+    /// The life of this member is known to have ended: was a grant of it running?
+    pub fn witness(&mut self, member: MemberId, now: Mono) {
+        let lease_ms = self.lease_ms();
+        let is_seated = self.seat_of(member).is_some();
+        let tie = self.tie(member);
+        tie.is_witnessed |= is_seated && tie.granted.is_some_and(|sent| now < sent.plus(lease_ms));
+        self.count_grants();
+    }
+
+    /// A ping leaves.
+    pub fn on_pinged(&mut self, member: MemberId, number: u64, now: Mono) {
+        let pings = &mut self.tie(member).pings;
+        pings.push_back((number, now));
+        if pings.len() > PINGS_REMEMBERED {
+            pings.pop_front();
+        }
+    }
+
+    /// A link to it has opened: pings begin anew.
+    pub fn on_linked(&mut self, member: MemberId) {
+        self.tie(member).pings.clear();
+    }
+
+    /// A pong has come that grants a lease in this view.
+    pub fn on_granted(&mut self, member: MemberId, number: u64) {
+        let tie = self.tie(member);
+        let Some(sent) = tie.pings.iter().find(|(ping, _)| *ping == number).map(|(_, sent)| *sent) else { return };
+        tie.pings.retain(|(ping, _)| *ping > number);
+        tie.granted = tie.granted.max(Some(sent));
+        self.count_grants();
+    }
+
+    /// Until when do those who have granted a lease decide?
+    fn count_grants(&mut self) {
+        self.lease_until = Mono(0);
+        let (Some(view), Some(me)) = (&self.view, self.me) else { return };
+        let lease_ms = self.lease_ms();
+        let until = |seat: usize| {
+            let granted = self.ties.get(self.seats[seat].index()).and_then(|tie| tie.granted);
+            if seat == me { Mono::NEVER } else { granted.map_or(Mono(0), |sent| sent.plus(lease_ms)) }
+        };
+        let mut ends: Vec<Mono> = view.up().map(until).collect();
+        ends.sort_unstable();
+        let holds_until = |end: &Mono| view.decides(|seat| until(seat) >= *end, |seat| self.is_witnessed(seat));
+        self.lease_until = ends.iter().rev().find(|end| **end > Mono(0) && holds_until(end)).copied().unwrap_or(Mono(0));
+    }
+
+    /// Takes a view for its own, in this life. The seats' members are given.
+    pub fn enter(&mut self, view: View, seats: Vec<MemberId>, life: u64, now: Mono) {
+        let is_mine = |seat: &usize| view.seats[*seat].is_up() && view.seats[*seat].card.incarnation == life;
+        self.me = seats.iter().position(|member| *member == MemberId::ME).filter(is_mine);
+        self.id = view.id();
+        self.placement = Placement::new(&view);
+        self.seats = seats;
+        self.acceptor = Acceptor::default();
+        self.proposal = None;
+        self.was_active = false;
+        self.owed_promise = None;
+        self.owed_acceptance = None;
+        self.reason_since = None;
+        self.seatless_since = now;
+        for tie in &mut self.ties {
+            (tie.granted, tie.grants, tie.is_witnessed) = (None, None, false);
+        }
+        if self.me.is_some() {
+            self.kept = Some(view.clone());
+            self.has_survived = true;
+        }
+        self.view = Some(view);
+        self.count_grants();
+    }
+
+    /// It has no part in any view from now on: those who have could not be found again.
+    pub fn leave_view(&mut self, now: Mono) {
+        self.enter(View::first((0, 0), self.copies, &[], &[], Past::Lost), Vec::new(), 0, now);
+        self.view = None;
+        self.id = ViewId::default();
+    }
+}

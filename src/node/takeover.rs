@@ -1,0 +1,406 @@
+//! A new view, and what follows from it: who owns what from now on, what is made equal, what is given up.
+//!
+//! The new owner of a key has it already: it was a complete holder. What may differ between holders are the last changes of an owner that is no
+//! more. So, as soon as this node holds a lease in the new view, it says again, to all holders, every key of its own that is in doubt: those of its
+//! own changes that were under way, and those that came from an owner that has gone without saying that all have them. Until all have confirmed
+//! one, nobody is told of it. Keys in doubt that another node owns now are told to that node, which does the same.
+//!
+//! Nothing is streamed, applied or forgotten on the strength of a view before its owner holds a lease in it.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use log::{info, warn};
+
+use super::filling::{PARTITION_PLACES, put_of};
+use super::message::{Change, Message};
+use super::mirroring::{Delayed, Pool};
+use super::pact::Route;
+use super::reply::{Failure, Reply};
+use super::requests::{Parked, Waiting};
+use super::{Node, Origin, Outputs, answer};
+use crate::caching::Version;
+use crate::caching::cache::PARTITIONS;
+use crate::caching::record::Record;
+use crate::hash::KeyHash;
+use crate::time::{Mono, Now};
+use crate::topology::MemberId;
+use crate::topology::peers::LinkId;
+use crate::topology::placement::Placement;
+use crate::topology::view::{Standing as SeatStanding, View, ViewId};
+
+/// Most keys in one message about doubts.
+const DOUBTS_A_MESSAGE: usize = 1_000;
+/// How often doubts are told again, in case the first word was lost.
+const TELL_DOUBTS_EVERY_MS: u64 = 500;
+/// Partitions looked through in one tick for what this node holds no more.
+const SWEEP_A_TICK: usize = 4;
+
+type Keys = BTreeSet<Box<[u8]>>;
+
+/// What is left to do after a view was adopted.
+#[derive(Debug, Default)]
+pub struct Aftermath {
+    /// The next partition to be rid of what this node holds no more.
+    sweep: Option<usize>,
+    /// When doubts are told again.
+    doubts_at: Mono,
+    /// Views adopted since the start.
+    pub views: u64,
+    /// Arcs that began empty here since the start, all their holders being gone.
+    pub cold_arcs: u64,
+}
+
+impl Node {
+    /// Takes a view for its own.
+    pub(super) fn adopt(&mut self, now: Now, view: View, out: &mut dyn Outputs) {
+        let seats: Vec<MemberId> = view.seats.iter().map(|seat| self.membership.learn(&seat.card, now.mono)).collect();
+        self.link_new_members(now.mono);
+        let Some(pact) = &mut self.pact else { return };
+        let before = (std::mem::take(&mut pact.placement), pact.me, pact.view.take(), pact.id);
+        for (seat, member) in seats.iter().enumerate() {
+            let was_up =
+                before.2.as_ref().and_then(|old| old.seat(&view.seats[seat].card.name).map(|at| old.seats[at].is_up())).unwrap_or(false);
+            if was_up && !view.seats[seat].is_up() {
+                pact.tie(*member).dropped_at = Some(now.mono);
+            }
+        }
+        pact.enter(view, seats, self.membership.me().card.incarnation, now.mono);
+        self.aftermath.views += 1;
+        self.say_what_changed(before.2.as_ref());
+        self.keep_view(out);
+        self.forget_what_does_not_count(now, &before);
+        self.version = self.version.max(Version::start_of(self.pact.as_ref().map_or(0, |pact| pact.id.epoch) as u32));
+        self.bring_over(now, out);
+        self.filling.end();
+        self.aftermath.sweep = Some(0);
+        self.drop_granted_wants();
+        self.forget_declarations(now, out);
+        self.pay_pongs(now, out);
+        self.ping_all(now.mono, out);
+        self.end_waits_for_views(out);
+        self.unsend_to_the_gone();
+        self.reconsider_parked(now, out);
+        self.activate_if_serving(now, out);
+    }
+
+    /// It has no part in any view from now on.
+    pub(super) fn lose_seat(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &mut self.pact else { return };
+        pact.leave_view(now.mono);
+        self.filling.end();
+        self.aftermath.sweep = None;
+        self.bring_over(now, out);
+        self.mirroring.forget_doubts();
+    }
+
+    /// Holds a lease for the first time in this view: what was waited for begins.
+    pub(super) fn activate_if_serving(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = self.pact.as_mut().filter(|pact| pact.me.is_some() && pact.is_serving(now.mono)) else { return };
+        if pact.was_active {
+            if self.is_waiting_for_lease {
+                self.is_waiting_for_lease = false;
+                self.reconsider_parked(now, out);
+            }
+            return;
+        }
+        pact.was_active = true;
+        self.is_waiting_for_lease = false;
+        let Some(pact) = &self.pact else { return };
+        self.filling.begin(pact, now.mono);
+        for member in self.filling.members().collect::<Vec<_>>() {
+            self.mirroring.want_stream(member);
+        }
+        self.restate_doubts(now, out);
+        self.run_streams(now, out);
+        self.reconsider_parked(now, out);
+    }
+
+    /// What a tick does for the copies.
+    pub(super) fn tick_mirroring(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &self.pact else { return };
+        self.is_waiting_for_lease |= !pact.is_serving(now.mono);
+        let view = pact.id;
+        self.run_streams(now, out);
+        self.step_filling(now, out);
+        self.sweep_a_little(now);
+        let overdue = self.mirroring.take_overdue(now.mono);
+        self.give_up_delayed(overdue, false, out);
+        if now.mono >= self.aftermath.doubts_at {
+            self.aftermath.doubts_at = now.mono.plus(TELL_DOUBTS_EVERY_MS);
+            self.tell_doubts(out);
+        }
+        for (link, number) in self.mirroring.take_confirmations() {
+            out.send(link, &Message::Mirrored { view, number });
+        }
+    }
+
+    /// Opens the streams that can run, and says again on them what was not confirmed.
+    pub(super) fn run_streams(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.was_active) else { return };
+        let pool = Pool { pact, peers: &self.peers };
+        for (member, link, numbers) in self.mirroring.open_streams(&pool) {
+            self.filling.on_interrupted(member, pact);
+            for number in numbers {
+                let Some((key, hash)) = self.mirroring.key_of(number) else { continue };
+                let entry = self.cache.peek(key, hash, now.mono);
+                let change =
+                    entry.map_or(Change::Delete { key: Cow::Borrowed(key), version: self.version }, |entry| put_of(entry, now.mono));
+                self.mirroring.say_again(&pool, link, number, &change, out);
+            }
+        }
+    }
+
+    /// A holder has confirmed.
+    pub(super) fn on_mirrored(&mut self, now: Now, link: LinkId, view: ViewId, number: u64, out: &mut dyn Outputs) {
+        let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
+        if self.pact.as_ref().is_none_or(|pact| pact.id != view) {
+            return;
+        }
+        self.filling.on_confirmed(member, number);
+        let free = self.mirroring.on_confirmed(member, number);
+        self.answer_delayed(free, out);
+        self.pay_promise(now, out);
+        self.advance_proposal(now, out);
+    }
+
+    /// An owner says what becomes of a key.
+    pub(super) fn on_mirror(&mut self, now: Now, link: LinkId, message: &Message<'_>, out: &mut dyn Outputs) {
+        let Message::Mirror { view, number, done, tag, change } = message else { return };
+        let Some(owner) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
+        let fits = self.pact.as_ref().is_some_and(|pact| pact.me.is_some() && (pact.id == *view || self.mistakes().no_fence));
+        if !fits {
+            return;
+        }
+        let key = match change {
+            Change::Put { key, .. } | Change::Delete { key, .. } => Some(&**key),
+            Change::Keep { .. } | Change::Drop { .. } => None,
+        };
+        if !self.mirroring.on_change(owner, link, *number, *done, key) {
+            return;
+        }
+        let entry_node = tag.as_ref().and_then(|tag| self.pact.as_ref()?.seats.get(usize::from(tag.seat)).map(|member| (*member, tag)));
+        if let Some((entry_node, tag)) = entry_node {
+            self.mirroring.remembered.note(entry_node, tag.serial, tag.outcome.clone().into_owned());
+        }
+        self.apply(now, change);
+    }
+
+    /// Another holder does not know whether all have these keys as it has them.
+    pub(super) fn on_doubts(&mut self, now: Now, link: LinkId, view: ViewId, keys: &[Cow<'_, [u8]>], out: &mut dyn Outputs) {
+        let fits = self.pact.as_ref().is_some_and(|pact| pact.id == view && pact.was_active);
+        if !self.greeted.contains_key(&link) || !fits {
+            return;
+        }
+        for key in keys {
+            self.restate(now, key, out);
+        }
+    }
+
+    /// Answers what waited for changes that are everywhere now.
+    pub(super) fn answer_delayed(&mut self, delayed: Vec<Delayed>, out: &mut dyn Outputs) {
+        for Delayed { origin, key, outcome, .. } in delayed {
+            answer(out, origin, &key, &outcome.reply());
+        }
+    }
+
+    /// Says every key in doubt again that this node owns, and tells the others' owners of theirs.
+    fn restate_doubts(&mut self, now: Now, out: &mut dyn Outputs) {
+        if self.mistakes().no_restate {
+            return;
+        }
+        let Some(pact) = &self.pact else { return };
+        let keys = std::mem::take(&mut self.mirroring.orphaned);
+        let (ours, theirs): (Keys, Keys) = keys.into_iter().partition(|key| pact.owns(self.hasher.hash(key).place));
+        self.mirroring.orphaned = theirs;
+        for key in ours {
+            self.restate(now, &key, out);
+        }
+        self.aftermath.doubts_at = now.mono;
+    }
+
+    fn restate(&mut self, now: Now, key: &[u8], out: &mut dyn Outputs) {
+        let hash = self.hasher.hash(key);
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.owns(hash.place)) else { return };
+        let pool = Pool { pact, peers: &self.peers };
+        let entry = self.cache.peek(key, hash, now.mono);
+        let change = entry.map_or(Change::Delete { key: Cow::Borrowed(key), version: self.version }, |entry| put_of(entry, now.mono));
+        self.mirroring.change(&pool, hash, &change, None, out);
+    }
+
+    fn tell_doubts(&mut self, out: &mut dyn Outputs) {
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.me.is_some() && !self.mirroring.orphaned.is_empty()) else { return };
+        let mut told: std::collections::BTreeMap<LinkId, Vec<Cow<'_, [u8]>>> = std::collections::BTreeMap::new();
+        for key in self.mirroring.orphaned.iter().take(DOUBTS_A_MESSAGE) {
+            let owner = pact.placement.owner(self.hasher.hash(key).place).map(|seat| pact.seats[seat]);
+            if let Some(link) = owner.and_then(|owner| self.peers[owner.index()].link()) {
+                told.entry(link).or_default().push(Cow::Borrowed(key));
+            }
+        }
+        for (link, keys) in told {
+            out.send(link, &Message::Doubts { view: pact.id, keys });
+        }
+    }
+
+    /// What was under way under the former view: changes of keys that are still this node's wait for the holders of now, the others' answers are
+    /// given up.
+    fn bring_over(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some(pact) = &self.pact else { return };
+        let pool = Pool { pact, peers: &self.peers };
+        let (free, lost) = self.mirroring.enter_view(&pool, |hash| pact.owns(hash.place));
+        self.mirroring.part_with_owners(|member| pact.seat_of(member).is_some());
+        self.answer_delayed(free, out);
+        self.give_up_delayed(lost, true, out);
+        self.is_waiting_for_lease |= !pact_serves(self, now.mono);
+    }
+
+    /// Answers that cannot be given: nobody knows whether all holders have what they tell. Another node's client asks elsewhere, unless it has
+    /// waited for too long already.
+    pub(super) fn give_up_delayed(&mut self, lost: Vec<Delayed>, elsewhere: bool, out: &mut dyn Outputs) {
+        for Delayed { origin, key, is_of_change, .. } in lost {
+            let failure = match origin {
+                Origin::Peer { .. } if elsewhere => Failure::Elsewhere,
+                _ if is_of_change => Failure::OutcomeUnknown,
+                _ => Failure::Unreachable,
+            };
+            self.fail(origin, &key, &failure, out);
+        }
+    }
+
+    /// What this node has and may not show: everything, if the pool begins empty or has forgotten; its cold arcs, if it did not own them before.
+    fn forget_what_does_not_count(&mut self, now: Now, before: &(Placement, Option<usize>, Option<View>, ViewId)) {
+        let (old_placement, old_me, old_view, old_id) = before;
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let Some(me) = pact.me else { return };
+        let is_new = old_id.lineage != view.lineage && (old_me.is_none() || old_view.is_none());
+        let begins_empty = is_new && view.epoch == view.began && !view.first_only;
+        let has_flushed = old_id.lineage == view.lineage && old_view.as_ref().is_some_and(|old| old.flushes < view.flushes);
+        if begins_empty || has_flushed {
+            self.mirroring.forget_doubts();
+            return self.flush(now);
+        }
+        let owned_before = |place: u32| old_me.is_some() && old_placement.owner(place) == *old_me && old_view.is_some();
+        let cold: Vec<(u32, u32)> =
+            pact.placement.spans().filter(|(_, _, arc)| arc.is_cold && arc.owner() == Some(me)).map(|(from, to, _)| (from, to)).collect();
+        self.aftermath.cold_arcs += cold.iter().filter(|(from, _)| !owned_before(*from)).count() as u64;
+        if cold.is_empty() {
+            return;
+        }
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        for partition in 0..PARTITIONS {
+            for (hash, entry) in self.cache.in_places(places_of(partition).0, places_of(partition).1) {
+                let is_cold = cold.iter().any(|(from, to)| (*from..=*to).contains(&hash.place));
+                if is_cold && !owned_before(hash.place) {
+                    keys.push(entry.key().into());
+                }
+            }
+        }
+        warn!("{} arcs of the ring have lost all their holders: they begin empty here", cold.len());
+        keys.iter().for_each(|key| self.drop_copy(key));
+    }
+
+    /// Goes through a few partitions: what this node owns is counted anew, since bounds are for that; and once everything is where it is to be, what
+    /// this node holds no more is dropped.
+    fn sweep_a_little(&mut self, now: Now) {
+        let Some(first) = self.aftermath.sweep else { return };
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.is_serving(now.mono)) else { return };
+        let is_whole = pact.view.as_ref().is_some_and(View::is_whole);
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let end = (first + SWEEP_A_TICK).min(PARTITIONS);
+        for partition in first..end {
+            self.cache.recount(partition, |place| pact.owns(place));
+            if is_whole {
+                let (from, to) = places_of(partition);
+                let foreign = self.cache.in_places(from, to).filter(|(hash, _)| !pact.holds(hash.place));
+                keys.extend(foreign.map(|(_, entry)| Box::from(entry.key())));
+            }
+        }
+        keys.iter().for_each(|key| self.drop_copy(key));
+        self.aftermath.sweep = (end < PARTITIONS).then_some(end);
+    }
+
+    /// Is there something left over of a former view?
+    pub(super) fn has_to_sweep(&self) -> bool {
+        self.aftermath.sweep.is_some()
+    }
+
+    /// Removes a key that is not this node's to keep.
+    pub(super) fn drop_copy(&mut self, key: &[u8]) {
+        let hash = self.hasher.hash(key);
+        self.cache.remove(key, hash, Mono(0));
+        let version = self.version;
+        if let Some(journal) = &mut self.journal {
+            journal.append(&Record::Delete { key, version });
+        }
+    }
+
+    fn keep_view(&self, out: &mut dyn Outputs) {
+        let Some(view) = self.pact.as_ref().filter(|pact| pact.me.is_some()).and_then(|pact| pact.view.as_ref()) else { return };
+        let mut bytes = Vec::new();
+        view.write(&mut bytes);
+        out.keep(&bytes);
+    }
+
+    fn drop_granted_wants(&mut self) {
+        let Some(pact) = &mut self.pact else { return };
+        let Some(view) = &pact.view else { return };
+        let is_banned = |name: &String| view.seat(name).is_some_and(|seat| view.seats[seat].standing == SeatStanding::Banned);
+        pact.wants.flushes.take_if(|wanted| view.flushes >= *wanted);
+        pact.wants.bans.retain(|name| view.seat(name).is_some() && !is_banned(name));
+        pact.wants.pardons.retain(is_banned);
+    }
+
+    /// Answers the requests that waited for a view like this one.
+    fn end_waits_for_views(&mut self, out: &mut dyn Outputs) {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let is_met = |parked: &Parked| match &parked.waiting {
+            Waiting::Flushed { lineage, count } => *lineage == view.lineage && view.flushes >= *count,
+            Waiting::Seated { member, seated } => pact.seat_of(*member).is_some() == *seated,
+            _ => false,
+        };
+        for id in self.requests.select(is_met) {
+            if let Some(parked) = self.requests.take(id) {
+                answer(out, parked.origin, b"", &Reply::Done);
+            }
+        }
+    }
+
+    /// One line that a person understands.
+    fn say_what_changed(&self, before: Option<&View>) {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let names = |view: &View, other: Option<&View>| -> Vec<String> {
+            let is_in =
+                |card: &crate::topology::membership::Card| other.is_some_and(|other| other.seat_up(&card.name, card.incarnation).is_some());
+            view.up().map(|seat| &view.seats[seat].card).filter(|card| !is_in(card)).map(|card| card.node_id.clone()).collect()
+        };
+        let came = names(view, before);
+        let went = before.map(|before| names(before, Some(view))).unwrap_or_default();
+        let mut parts: Vec<String> = Vec::new();
+        for (list, word) in [(&came, "comes"), (&went, "goes")] {
+            if !list.is_empty() {
+                parts.push(format!("node {} {word}", list.join(", ")));
+            }
+        }
+        let lost = pact.placement.lost_redundancy();
+        parts.push(format!("{} of {} nodes up", view.up().count(), view.seats.len()));
+        parts.push(if lost == 0 { "every key has its copies".into() } else { format!("{lost} arcs are short of copies") });
+        if pact.me.is_none() {
+            parts.push("this node has no seat yet".into());
+        }
+        info!("view {}: {}", view.epoch, parts.join("; "));
+    }
+
+    pub(super) fn route(&self, hash: KeyHash, now: Mono) -> Route {
+        self.pact.as_ref().map_or(Route::Here, |pact| pact.route(hash.place, now))
+    }
+}
+
+/// The first and the last place of a partition.
+fn places_of(partition: usize) -> (u32, u32) {
+    let from = partition as u32 * PARTITION_PLACES;
+    (from, from + (PARTITION_PLACES - 1))
+}
+
+fn pact_serves(node: &Node, now: Mono) -> bool {
+    node.pact.as_ref().is_some_and(|pact| pact.is_serving(now))
+}
