@@ -11,10 +11,11 @@ SEED ?=
 BASE_PORT ?= 8001
 ARGS ?= --load $(foreach n,0 1 2,127.0.0.1:$(shell expr $(BASE_PORT) + $(n)))
 TARGET ?=
+RUNS ?=
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help build test sim cluster status stop kill-node revive bench fuzz clean
+.PHONY: help build test sim sim-scale chaos cluster status stop kill-node revive bench fuzz clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,12 @@ test: ## format, clippy without warnings, all tests
 
 sim: ## simulate pools with faults; SEED=... replays one run
 	$(if $(SEED),SEED=$(SEED)) $(CARGO) test --release --test simulation -- --nocapture
+
+sim-scale: ## simulate fifty nodes of which one is killed
+	$(CARGO) test --release --test simulation fifty_nodes -- --ignored --nocapture
+
+chaos: ## hurt real pools under load and measure what their clients see; RUNS="kill stop" only some
+	$(if $(RUNS),RUNS="$(RUNS)") $(CARGO) test --release --test chaos -- --ignored --nocapture
 
 cluster: build ## a pool of three nodes on ports 8001 to 8003 (BASE_PORT=...)
 	@$(CLUSTER) start
