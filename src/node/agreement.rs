@@ -136,7 +136,8 @@ impl Node {
     /// When [`Node::tick_pact`] has something to do at the earliest.
     pub(super) fn pact_wakes_at(&self, now: Mono) -> Mono {
         let Some(pact) = &self.pact else { return Mono::NEVER };
-        let owed = pact.owed_promise.map(|(_, _, until)| until).into_iter().chain(pact.owed_acceptance.map(|(_, _, at)| at));
+        let acceptance = pact.owed_acceptance.as_ref().map(|(_, _, silent)| self.when_leases_end(silent, now));
+        let owed = pact.owed_promise.map(|(_, _, until)| until).into_iter().chain(acceptance);
         let proposal = pact.proposal.as_ref().map(|proposal| proposal.give_up.min(proposal.began.plus(PATIENCE_MS)).max(now.plus(1)));
         let is_restless = pact.reason_since.is_some() || pact.me.is_none() || !pact.is_serving(now) || self.mirroring.has_waiting_streams();
         let restless = is_restless.then(|| now.plus(super::links::EAGER_MS));
@@ -302,6 +303,9 @@ impl Node {
 
     /// Gives the promise that is owed, once nothing of this node is on its way, or it has waited long enough.
     pub(super) fn pay_promise(&mut self, now: Now, out: &mut dyn Outputs) {
+        if self.pact.as_ref().is_none_or(|pact| pact.owed_promise.is_none()) {
+            return;
+        }
         let base = self.base();
         let (is_quiet, forgets) = (self.mirroring.is_quiet(), self.mistakes().forget_accepted);
         let is_up = |member: MemberId| self.membership.get(member).standing == Standing::Up;
@@ -417,14 +421,13 @@ impl Node {
     fn ask_to_accept(&mut self, now: Now, proposal: Proposal, view: View, out: &mut dyn Outputs) {
         let (base, ballot) = (proposal.base, proposal.ballot);
         let silent = self.silent_seats(&proposal);
-        let at = self.when_leases_end(&silent, now.mono);
         let promised: Vec<MemberId> = proposal.promises.keys().copied().filter(|member| *member != MemberId::ME).collect();
         let Some(pact) = &mut self.pact else { return };
         if !pact.acceptor.accept(ballot, &view, now.mono) {
             pact.proposal = None;
             return;
         }
-        pact.owed_acceptance = Some((None, ballot, at));
+        pact.owed_acceptance = Some((None, ballot, silent.clone()));
         for link in promised.iter().filter_map(|member| self.peers[member.index()].link()) {
             out.send(link, &Message::Accept { base, ballot, view: Box::new(view.clone()), silent: silent.clone() });
         }
@@ -443,11 +446,13 @@ impl Node {
         view.up().filter(is_silent).map(|seat| seat as u16).collect()
     }
 
-    /// When no lease can run any more that this node has granted to one of these seats.
+    /// When no lease can run any more that this node has granted to one of these seats; of one that has ended meanwhile, none does.
     fn when_leases_end(&self, silent: &[u16], now: Mono) -> Mono {
         let Some(pact) = self.pact.as_ref().filter(|_| !self.mistakes().no_lease_wait) else { return now };
-        let granted =
-            |seat: &u16| pact.seats.get(usize::from(*seat)).and_then(|member| pact.ties.get(member.index())).and_then(|tie| tie.grants);
+        let granted = |seat: &u16| {
+            let member = pact.seats.get(usize::from(*seat)).filter(|_| !pact.has_ended((*seat).into(), &self.membership))?;
+            pact.ties.get(member.index())?.grants
+        };
         silent.iter().filter_map(granted).map(|granted| granted.plus(pact.wait_ms())).max().map_or(now, |end| end.max(now))
     }
 
@@ -465,21 +470,23 @@ impl Node {
         if !self.greeted.contains_key(&link) {
             return out.hang_up(link);
         }
-        let at = self.when_leases_end(silent, now.mono);
         let own = self.base();
         let Some(pact) = self.pact.as_mut().filter(|_| base == own) else { return };
         if !pact.acceptor.accept(ballot, view, now.mono) {
             return out.send(link, &Message::Outbid { base, ballot: pact.acceptor.promised() });
         }
-        pact.owed_acceptance = Some((Some(link), ballot, at));
+        pact.owed_acceptance = Some((Some(link), ballot, silent.to_vec()));
         self.pay_acceptance(now, out);
     }
 
     /// Says that a view is accepted, once no lease can run any more that it takes away.
     fn pay_acceptance(&mut self, now: Now, out: &mut dyn Outputs) {
         let base = self.base();
-        let Some(pact) = &mut self.pact else { return };
-        let Some((link, ballot, _)) = pact.owed_acceptance.take_if(|(_, _, at)| now.mono >= *at) else { return };
+        let owed = self.pact.as_ref().and_then(|pact| pact.owed_acceptance.as_ref());
+        if owed.is_none_or(|(_, _, silent)| now.mono < self.when_leases_end(silent, now.mono)) {
+            return;
+        }
+        let Some((link, ballot, _)) = self.pact.as_mut().and_then(|pact| pact.owed_acceptance.take()) else { return };
         match link {
             Some(link) => out.send(link, &Message::Accepted { base, ballot }),
             None => self.note_accepted(now, MemberId::ME, ballot, out),

@@ -42,6 +42,9 @@ impl Node {
     /// The driver has not reached it. `refused` if its host said that nobody listens there.
     pub fn on_dial_failed(&mut self, now: Now, member: MemberId, refused: bool, out: &mut dyn Outputs) {
         let Some(peer) = self.peers.get_mut(member.index()) else { return };
+        if !refused && peer.retry_soon(now.mono) {
+            return; // a process that ends resets whom it has not taken in yet: the next dial will tell
+        }
         if !peer.on_dial_failed(now.mono) {
             return;
         }

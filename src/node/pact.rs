@@ -1,12 +1,13 @@
 //! What a node of a pool with mirrors knows of its view: who is in it, whether it may serve by it, and what it has heard of the others.
 //!
 //! **Leases.** A node serves only while enough seats of its view ([`View::decides`]) have granted it that, in pongs. A grant counts from the
-//! moment when the ping was *sent*, for [`Pact::lease_ms`]; who has granted one waits longer than that, a fifth more, before it helps to go on
-//! without the other. So a process that was stopped or cut off finds its lease gone before it can say anything old, whatever its clock shows,
-//! as long as the rates of two clocks differ by less than that fifth. Leases are Gray and Cheriton's (1989).
+//! moment when the ping was *sent*, for [`Pact::lease_ms`]; who has granted one waits nearly twice as long before it helps to go on without the
+//! other. So a process that was stopped or cut off finds its lease gone before it can say anything old, whatever its clock shows. Leases are
+//! Gray and Cheriton's (1989).
 //!
-//! **Witnessed deaths.** A refused connection, or a greeting from its next life, proves that a process is gone. If it had granted us a lease
-//! that was still running, it cannot have helped anyone to go on without us; such a seat no longer counts in what decides.
+//! **Witnessed deaths.** A refused connection, or a greeting from its next life, proves that a process is gone. If that is known
+//! before it could have stopped waiting after its last grant to us, it cannot have helped anyone to go on without us; such a seat no longer
+//! counts in what decides.
 //!
 //! Nothing here sends anything: the messages are in [`agreement`](super::agreement), what follows from a new view in [`takeover`](super::takeover).
 
@@ -23,8 +24,11 @@ use crate::topology::view::{Past, View, ViewId};
 
 /// A lease is this part of the time of silence.
 const LEASE_PART: u64 = 2;
-/// Who has granted a lease waits for so many fifths of it.
-const WAIT_FIFTHS: u64 = 6;
+/// Who has granted a lease waits for so many tenths of it. More than the twelve that keep it safe: the longer it is, the later a death may be
+/// noticed and still be witnessed.
+const WAIT_TENTHS: u64 = 19;
+/// A death is witnessed within so many hundredths of that: less by what two clocks may differ.
+const WITNESS_HUNDREDTHS: u64 = 90;
 /// Pings whose pongs may still come.
 const PINGS_REMEMBERED: usize = 32;
 
@@ -108,8 +112,8 @@ pub struct Pact {
     pub was_active: bool,
     /// Who asked for a promise that waits for writes under way, and until when; no link if this node itself did.
     pub owed_promise: Option<(Option<LinkId>, Ballot, Mono)>,
-    /// Who asked to accept, and may be answered from then on; no link if this node itself did.
-    pub owed_acceptance: Option<(Option<LinkId>, Ballot, Mono)>,
+    /// Who asked to accept, to be answered when no lease of these seats can run any more; no link if this node itself did.
+    pub owed_acceptance: Option<(Option<LinkId>, Ballot, Vec<u16>)>,
     /// Pings in a view that this node does not know yet.
     pub owed_pongs: Vec<(LinkId, u64, ViewId)>,
     /// What is wanted of the next view.
@@ -166,7 +170,7 @@ impl Pact {
     /// How long who has granted one waits before it helps to go on without the other.
     #[must_use]
     pub fn wait_ms(&self) -> u64 {
-        self.lease_ms() * WAIT_FIFTHS / 5 + 1
+        self.lease_ms() * WAIT_TENTHS / 10 + 1
     }
 
     /// May it serve by its view?
@@ -257,10 +261,10 @@ impl Pact {
 
     /// The life of this member is known to have ended: was a grant of it running?
     pub fn witness(&mut self, member: MemberId, now: Mono) {
-        let lease_ms = self.lease_ms();
+        let within_ms = self.wait_ms() * WITNESS_HUNDREDTHS / 100;
         let is_seated = self.seat_of(member).is_some();
         let tie = self.tie(member);
-        tie.is_witnessed |= is_seated && tie.granted.is_some_and(|sent| now < sent.plus(lease_ms));
+        tie.is_witnessed |= is_seated && tie.granted.is_some_and(|sent| now < sent.plus(within_ms));
         self.count_grants();
     }
 

@@ -18,6 +18,8 @@ use crate::time::Mono;
 
 /// The first wait after a failed dial.
 const BACK_OFF_FIRST_MS: u64 = 50;
+/// The wait after a dial that has told nothing.
+const RETRY_SOON_MS: u64 = 2;
 /// The longest wait between two dials.
 const BACK_OFF_MOST_MS: u64 = 1_000;
 
@@ -97,6 +99,15 @@ impl Peer {
         waited_for
     }
 
+    /// The dial has failed in a way that says nothing yet: try once more, soon. False if that was done before, or nobody waits for it.
+    pub fn retry_soon(&mut self, now: Mono) -> bool {
+        let is_first = matches!(self.state, State::Dialling { .. }) && self.back_off_ms == BACK_OFF_FIRST_MS;
+        if is_first {
+            self.retreat_a_little(now);
+        }
+        is_first
+    }
+
     /// It has said welcome on this link.
     pub fn on_welcome(&mut self, link: LinkId, now: Mono) -> bool {
         match self.state {
@@ -130,7 +141,7 @@ impl Peer {
     pub fn on_closed(&mut self, closed: LinkId, now: Mono) -> bool {
         match self.state {
             State::Open { link, .. } if link == closed => self.state = State::Idle { dial_at: now },
-            State::Greeting { link, .. } if link == closed => self.retreat(now),
+            State::Greeting { link, .. } if link == closed => self.retreat_a_little(now),
             _ => return false,
         }
         true
@@ -199,6 +210,15 @@ impl Peer {
         };
         self.retreat(now);
         Step::Silent(link)
+    }
+
+    /// What a process leaves behind when it ends may look like one that lives, for a moment: the first time, the next dial is soon.
+    fn retreat_a_little(&mut self, now: Mono) {
+        let is_first = self.back_off_ms == BACK_OFF_FIRST_MS;
+        self.retreat(now);
+        if is_first {
+            self.state = State::Idle { dial_at: now.plus(RETRY_SOON_MS) };
+        }
     }
 
     fn retreat(&mut self, now: Mono) {

@@ -150,7 +150,9 @@ impl EventLoop {
 
     /// How long poll may wait.
     fn patience(&self, now: Mono) -> Duration {
-        if !self.ready.is_empty() || self.replay_ordered || self.replay.is_some() {
+        // What the end of a turn has brought up, a link's end above all, is done in the next one, and at once.
+        let is_owed = !self.ready.is_empty() || !self.orders.is_empty() || !self.dirty.is_empty();
+        if is_owed || self.replay_ordered || self.replay.is_some() {
             return Duration::ZERO;
         }
         let wake_at = self.node.wake_at(now).min(self.sweep_at).min(self.durability.wake_at()).min(self.accept_at);
