@@ -22,6 +22,9 @@ use options::{Found, Opt};
 
 use crate::topology::view::Mirrors;
 
+/// With mirrors, so many heartbeats belong into the time of silence.
+const HEARTBEATS_A_SILENCE: u64 = 4;
+
 /// Everything a node can be told. `conf/spydercache.toml` is the manual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -298,6 +301,13 @@ impl Config {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
+        let Network { mirrors, heartbeat_ms, silence_ms, .. } = &self.network;
+        if *mirrors != Mirrors::Next(0) && heartbeat_ms * HEARTBEATS_A_SILENCE > *silence_ms {
+            let most = silence_ms / HEARTBEATS_A_SILENCE;
+            warnings.push(format!(
+                "network.heartbeat_ms should be at most {most}: a lease is half of silence_ms, and one lost heartbeat ends it"
+            ));
+        }
         for (key, secret) in [("password", &self.security.password), ("pool_secret", &self.security.pool_secret)] {
             if !secret.is_empty() {
                 warnings.push(format!("security.{key} is read, but without effect yet: nobody is asked for it"));

@@ -31,6 +31,12 @@ impl Version {
         Version(self.0 + 1)
     }
 
+    /// The version before the first of the next epoch.
+    #[must_use]
+    pub fn end_of_epoch(self) -> Version {
+        Version(((self.0 >> 32) + 1) << 32)
+    }
+
     /// The epoch this version belongs to.
     #[must_use]
     pub fn epoch(self) -> u32 {

@@ -55,9 +55,11 @@ impl Node {
     /// Another node has said how it is.
     pub(super) fn on_pulse(&mut self, now: Now, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
         let Some(pact) = &mut self.pact else { return };
-        pact.tie(member).pulse = *pulse;
-        self.mirroring.remembered.forget_below(member, pulse.watermark);
         let is_same = pulse.view == pact.id;
+        let tie = pact.tie(member);
+        tie.pulse = *pulse;
+        tie.has_sat |= is_same && pulse.takes_part;
+        self.mirroring.remembered.forget_below(member, pulse.watermark);
         if is_same {
             self.mirroring.on_done(member, pulse.done);
         }
@@ -90,7 +92,10 @@ impl Node {
     /// Tells who is behind what the view is. Only who serves by a view may tell it to somebody without a seat.
     pub(super) fn tell_view(&self, now: Mono, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
         let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
-        let is_behind = pulse.takes_part && pulse.view.lineage == pact.id.lineage && pulse.view.epoch < pact.id.epoch;
+        let card = &self.membership.get(member).card;
+        // Who has been given a seat and has not heard of it may be the one without whom nobody serves.
+        let is_seated = pulse.takes_part || view.seat_up(&card.name, card.incarnation).is_some();
+        let is_behind = is_seated && pulse.view.lineage == pact.id.lineage && pulse.view.epoch < pact.id.epoch;
         let is_outside = !pulse.takes_part && pulse.view != pact.id && pact.is_serving(now);
         if let Some(link) = self.peers[member.index()].link().filter(|_| is_behind || (is_outside && pact.me.is_some())) {
             out.send(link, &Message::Commit(Box::new(view.clone())));
@@ -113,7 +118,10 @@ impl Node {
     pub(super) fn on_life_ended(&mut self, now: Mono, member: MemberId, life: u64) {
         let Some(pact) = &mut self.pact else { return };
         let tie: &mut Tie = pact.tie(member);
-        tie.ended_life = tie.ended_life.max(life);
+        if tie.ended_life < life {
+            // What it said of itself its next life does not say.
+            (tie.ended_life, tie.pulse) = (life, Pulse::default());
+        }
         let seated = pact.seat_of(member).and_then(|seat| pact.view.as_ref().map(|view| view.seats[seat].card.incarnation));
         if seated.is_some_and(|seated| seated <= life) {
             pact.witness(member, now);
@@ -230,7 +238,7 @@ impl Node {
             pact.has_ended(seat, &self.membership) || matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_))
         };
         let is_stale = pact.acceptor.is_frozen() && now >= pact.acceptor.since().plus(FROZEN_MS);
-        let is_filled = || !view.is_whole() && self.are_all_filled(now);
+        let is_filled = || !pact.is_whole && self.are_all_filled(now);
         is_stale || view.up().any(|seat| Some(seat) != pact.me && is_lost(seat)) || self.newcomer(now).is_some() || is_filled()
     }
 
@@ -249,13 +257,15 @@ impl Node {
         let (pact, view) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?)))?;
         let fits = |id: MemberId, card: &Card| {
             let pulse = pact.pulse_of(id);
+            // Whom others have told of has not said anything itself yet.
+            let is_met = pact.ties.get(id.index()).is_some_and(|tie| tie.ended_life + 1 == card.incarnation);
             let rests = pact.ties.get(id.index()).and_then(|tie| tie.dropped_at).is_some_and(|dropped| now < dropped.plus(REST_MS));
             let seat = view.seat(&card.name).map(|seat| &view.seats[seat]);
             let is_barred = seat.is_some_and(|seat| {
                 let same_life = seat.card.incarnation >= card.incarnation;
                 same_life && (seat.is_up() || seat.standing == SeatStanding::Banned || rests)
             });
-            pulse.is_some_and(|pulse| pulse.view == pact.id && !pulse.takes_part && !pulse.leaves) && !is_barred
+            pulse.is_some_and(|pulse| pulse.view == pact.id && !pulse.takes_part && !pulse.leaves) && is_met && !is_barred
         };
         let mut others = self.membership.others().filter(|(_, member)| member.standing == Standing::Up && member.card.incarnation > 0);
         others.find(|(id, member)| fits(*id, &member.card)).map(|(_, member)| member.card.clone())

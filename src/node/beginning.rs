@@ -77,8 +77,12 @@ impl Node {
             (false, true) => Role::Gone,
             (false, false) => Role::Written,
         };
+        // Whose journal is damaged says of itself that it is gone.
+        let has_keys = |id: MemberId, view: &View| {
+            view.settled.iter().any(|settled| settled.card.name == self.membership.get(id).card.name && settled.role.has_keys())
+        };
         let witnesses: Vec<(String, Role)> = kept
-            .filter(|(_, view, _)| newest.is_some_and(|newest| newest.id() == view.id()))
+            .filter(|(id, view, _)| newest.is_some_and(|newest| newest.id() == view.id()) && has_keys(*id, view))
             .map(|(id, _, has_survived)| (self.membership.get(id).card.name.clone(), role(has_survived)))
             .collect();
         let is_declared = |name: &str| {

@@ -41,6 +41,8 @@ const ENTRIES_A_TICK: usize = 4_000;
 const QUEUED_AT_MOST: usize = 4_000;
 /// Most keys that a holder lists of one survey; what it has beyond them it forgets.
 const MOST_LISTED: usize = 50_000;
+/// A key that ends sooner than this is not kept but sent again: the owner may have given it more time, under the same version.
+const KEPT_AT_LEAST_MS: u64 = 60_000;
 /// What a change costs besides key and value.
 const CHANGE_OVERHEAD: usize = 64;
 
@@ -239,18 +241,23 @@ impl Node {
         }
         let (from, to) = unit;
         let is_equal = digest.count != UNCOMPARABLE && digest_in(&self.cache, unit, now.mono) == digest;
-        let list = (!is_equal).then(|| self.list(unit));
+        let list = (!is_equal).then(|| self.list(unit, now.mono));
         out.send(link, &Message::Holdings { view, from, to, list });
     }
 
     /// What this node has in a unit; forgets what is too much to be told.
-    fn list(&mut self, unit: Unit) -> Vec<(u64, u64)> {
+    fn list(&mut self, unit: Unit, now: Mono) -> Vec<(u64, u64)> {
         let mut excess: Vec<Box<[u8]>> = Vec::new();
         let mut list = Vec::new();
         for (_, entry) in self.cache.in_places(unit.0, unit.1) {
             if list.len() < MOST_LISTED {
-                let ends = if entry.expires() == Mono::NEVER { 0 } else { ENDS };
-                list.push((digest_of(entry.key()).1, entry.version().0 | ends));
+                // What may be gone before the owner's word about it comes is listed as something else, to be sent whole.
+                let version = match entry.expires() {
+                    Mono::NEVER => entry.version().0,
+                    expires if expires <= now.plus(KEPT_AT_LEAST_MS) => 0,
+                    _ => entry.version().0 | ENDS,
+                };
+                list.push((digest_of(entry.key()).1, version));
             } else {
                 excess.push(entry.key().into());
             }

@@ -11,7 +11,7 @@
 use super::command::Command;
 use super::local::Attempt;
 use super::message::{Message, Outcome, RequestId};
-use super::pact::Route;
+use super::pact::{Route, Wants};
 use super::remembered::Known;
 use super::reply::{Failure, Reply};
 use super::requests::{Forwarded, Parked, Waiting};
@@ -344,6 +344,10 @@ impl Node {
                 self.fail(parked.origin, b"", &failure, out);
             }
             Waiting::Flushed { .. } | Waiting::Seated { .. } => {
+                // Who was told that it was not done must not see it done later.
+                if let Some(pact) = &mut self.pact {
+                    pact.wants = Wants { leaves: pact.wants.leaves, ..Wants::default() };
+                }
                 let failure = Failure::Refused("the nodes have not agreed on it in time".into());
                 self.fail(parked.origin, b"", &failure, out);
             }

@@ -305,9 +305,9 @@ impl Node {
         let member = self.membership.learn(card, now.mono);
         self.link_new_members(now.mono);
         let newer = known.is_none_or(|incarnation| incarnation < card.incarnation);
-        if newer && card.incarnation > 0 {
+        // Others may have told of this life before: that it is not the one that was met is still news to the pact.
+        if card.incarnation > 0 {
             self.on_life_ended(now.mono, member, card.incarnation - 1);
-            self.pact.iter_mut().for_each(|pact| pact.tie(member).pulse = Pulse::default());
         }
         if newer && self.membership.get(member).standing == Standing::Down(Reason::Declared) {
             self.membership.judge(member, Standing::Unknown, now.mono);

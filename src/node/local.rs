@@ -36,6 +36,8 @@ struct Task<'a> {
     command: &'a Command<'a>,
     hash: KeyHash,
     deadline: Mono,
+    /// It was carried out before, and what it changed may not be everywhere yet.
+    was_done: bool,
 }
 
 /// What is known of a request before it is carried out.
@@ -75,7 +77,8 @@ impl Node {
         attempt: Attempt,
         out: &mut dyn Outputs,
     ) {
-        let task = Task { now, origin, command, hash, deadline: attempt.deadline };
+        let was_done = matches!(attempt.known, Known::Answered(_));
+        let task = Task { now, origin, command, hash, deadline: attempt.deadline, was_done };
         match attempt.known {
             Known::New => {}
             Known::Late => return,
@@ -327,7 +330,7 @@ fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task<'_>, reply
         }
         Origin::Peer { .. } => {}
     }
-    let is_of_change = mirroring.latest.is_some();
+    let is_of_change = mirroring.latest.is_some() || task.was_done;
     match mirroring.take_awaited(task.hash) {
         None => answer(out, task.origin, task.key(), reply),
         Some(number) => {

@@ -487,8 +487,11 @@ impl Node {
 
     /// What the journal says is not all that was written: others' copies are to be believed instead.
     pub fn distrust_journal(&mut self) {
-        if let Some(pact) = &mut self.pact {
-            pact.kept = None;
+        let me = &self.membership.me().card.name;
+        let kept = self.pact.as_mut().and_then(|pact| pact.kept.as_mut());
+        // The view itself is remembered: nobody may go on from an older one, of which this node's keys are not.
+        for own in kept.into_iter().flat_map(|kept| &mut kept.settled).filter(|settled| settled.card.name == *me) {
+            own.role = view::Role::Gone;
         }
     }
 
@@ -518,8 +521,15 @@ impl Node {
         match (&pact.view, pact.me) {
             (None, _) => !pact.has_survived,
             (Some(_), None) => true,
-            (Some(view), Some(me)) => view.seats[me].standing == view::Standing::Leaving && view.is_whole(),
+            (Some(view), Some(me)) => view.seats[me].standing == view::Standing::Leaving && view.is_whole() && self.is_view_known(),
         }
+    }
+
+    /// Has everybody in the view it, as far as they live? Who has not could go on from the one before, in which this node has keys.
+    fn is_view_known(&self) -> bool {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return true };
+        let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
+        view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
     }
 
     /// Does any request wait for another node?

@@ -62,6 +62,8 @@ pub struct Tie {
     pub pulse: Pulse,
     /// When it was last left out of a view.
     pub dropped_at: Option<Mono>,
+    /// It has said that it takes part in the present view.
+    pub has_sat: bool,
 }
 
 /// What somebody here wants the next view to do.
@@ -88,6 +90,10 @@ pub struct Pact {
     pub view: Option<View>,
     /// Which it is; zeros if there is none.
     pub id: ViewId,
+    /// The last one in which this life has given up its seat.
+    given_up: ViewId,
+    /// By it, everything is where it is to be.
+    pub is_whole: bool,
     /// Where the keys are by it.
     pub placement: Placement,
     /// The member of each seat.
@@ -138,6 +144,8 @@ impl Pact {
             serves_on_silence,
             view: None,
             id: ViewId::default(),
+            given_up: ViewId::default(),
+            is_whole: false,
             placement: Placement::default(),
             seats: Vec::new(),
             me: None,
@@ -246,11 +254,11 @@ impl Pact {
         member != MemberId::ME && (ended >= life || membership.get(member).card.incarnation > life)
     }
 
-    /// Has the life in this seat gone over to another succession of views? It does not come back from there.
+    /// Has the life in this seat given it up, or gone over to another succession of views? It does not come back by itself.
     #[must_use]
     pub fn has_departed(&self, seat: usize) -> bool {
-        let pulse = self.pulse_of(self.seats[seat]);
-        pulse.is_some_and(|pulse| pulse.takes_part && pulse.view.lineage != self.id.lineage)
+        let tie = self.ties.get(self.seats[seat].index());
+        tie.is_some_and(|tie| tie.pulse.view.lineage != self.id.lineage && (tie.pulse.takes_part || tie.has_sat))
     }
 
     /// Has it ended while its grant was running?
@@ -308,9 +316,12 @@ impl Pact {
 
     /// Takes a view for its own, in this life. The seats' members are given.
     pub fn enter(&mut self, view: View, seats: Vec<MemberId>, life: u64, now: Mono) {
-        let is_mine = |seat: &usize| view.seats[*seat].is_up() && view.seats[*seat].card.incarnation == life;
+        // Who has given up its seat has forgotten what it promised there: it does not sit down again before the next view.
+        let is_given_up = view.lineage == self.given_up.lineage && view.epoch <= self.given_up.epoch;
+        let is_mine = |seat: &usize| !is_given_up && view.seats[*seat].is_up() && view.seats[*seat].card.incarnation == life;
         self.me = seats.iter().position(|member| *member == MemberId::ME).filter(is_mine);
         self.id = view.id();
+        self.is_whole = view.is_whole();
         self.placement = Placement::new(&view);
         self.seats = seats;
         self.acceptor = Acceptor::default();
@@ -321,7 +332,7 @@ impl Pact {
         self.reason_since = None;
         self.seatless_since = now;
         for tie in &mut self.ties {
-            (tie.granted, tie.grants, tie.is_witnessed) = (None, None, false);
+            (tie.granted, tie.grants, tie.is_witnessed, tie.has_sat) = (None, None, false, false);
         }
         if self.me.is_some() {
             self.kept = Some(view.clone());
@@ -333,6 +344,7 @@ impl Pact {
 
     /// It has no part in any view from now on: those who have could not be found again.
     pub fn leave_view(&mut self, now: Mono) {
+        self.given_up = self.id;
         self.enter(View::first((0, 0), self.copies, &[], &[], Past::Lost), Vec::new(), 0, now);
         self.view = None;
         self.id = ViewId::default();

@@ -25,6 +25,7 @@ use crate::caching::record::Record;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
+use crate::topology::membership::Card;
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Placement;
 use crate::topology::view::{Standing as SeatStanding, View, ViewId};
@@ -70,8 +71,8 @@ impl Node {
         self.say_what_changed(before.2.as_ref());
         self.keep_view(out);
         self.forget_what_does_not_count(now, &before);
-        self.version = self.version.max(Version::start_of(self.pact.as_ref().map_or(0, |pact| pact.id.epoch) as u32));
-        self.bring_over(now, out);
+        self.begin_versions();
+        self.bring_over(now, before.2.as_ref(), out);
         self.filling.end();
         self.aftermath.sweep = Some(0);
         self.drop_granted_wants();
@@ -84,13 +85,22 @@ impl Node {
         self.activate_if_serving(now, out);
     }
 
+    /// No version is given twice: a former owner may have given some that nobody here has heard of, and may come back with them. So every view
+    /// begins an epoch of versions after all that were seen, and after those that its lives began with.
+    fn begin_versions(&mut self) {
+        let Some(view) = self.pact.as_ref().and_then(|pact| pact.view.as_ref()) else { return };
+        let lives = view.seats.iter().map(|seat| super::epoch_of(seat.card.incarnation)).max().unwrap_or(0);
+        let least = Version::start_of((view.epoch as u32).max(lives.saturating_add(1)));
+        self.version = self.version.end_of_epoch().max(least);
+    }
+
     /// It has no part in any view from now on.
     pub(super) fn lose_seat(&mut self, now: Now, out: &mut dyn Outputs) {
         let Some(pact) = &mut self.pact else { return };
         pact.leave_view(now.mono);
         self.filling.end();
         self.aftermath.sweep = None;
-        self.bring_over(now, out);
+        self.bring_over(now, None, out);
         self.mirroring.forget_doubts();
     }
 
@@ -212,7 +222,8 @@ impl Node {
         let Some(pact) = &self.pact else { return };
         let keys = std::mem::take(&mut self.mirroring.orphaned);
         let (ours, theirs): (Keys, Keys) = keys.into_iter().partition(|key| pact.owns(self.hasher.hash(key).place));
-        self.mirroring.orphaned = theirs;
+        // Of a key that this node holds no more, nobody tells it that all have it: those who do hold it have doubts of their own.
+        self.mirroring.orphaned = theirs.into_iter().filter(|key| pact.holds(self.hasher.hash(key).place)).collect();
         for key in ours {
             self.restate(now, &key, out);
         }
@@ -244,11 +255,14 @@ impl Node {
 
     /// What was under way under the former view: changes of keys that are still this node's wait for the holders of now, the others' answers are
     /// given up.
-    fn bring_over(&mut self, now: Now, out: &mut dyn Outputs) {
+    fn bring_over(&mut self, now: Now, before: Option<&View>, out: &mut dyn Outputs) {
         let Some(pact) = &self.pact else { return };
         let pool = Pool { pact, peers: &self.peers };
         let (free, lost) = self.mirroring.enter_view(&pool, |hash| pact.owns(hash.place));
-        self.mirroring.part_with_owners(|member| pact.seat_of(member).is_some());
+        // A new life in the old seat does not bring to an end what the former one has begun.
+        let lives_on = |card: &Card| before.is_none_or(|before| before.seat_up(&card.name, card.incarnation).is_some());
+        let card = |seat: usize| pact.view.as_ref().map(|view| &view.seats[seat].card);
+        self.mirroring.part_with_owners(|member| pact.seat_of(member).and_then(card).is_some_and(lives_on));
         self.answer_delayed(free, out);
         self.give_up_delayed(lost, true, out);
         self.is_waiting_for_lease |= !pact_serves(self, now.mono);
@@ -289,7 +303,7 @@ impl Node {
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         for partition in 0..PARTITIONS {
             for (hash, entry) in self.cache.in_places(places_of(partition).0, places_of(partition).1) {
-                let is_cold = cold.iter().any(|(from, to)| (*from..=*to).contains(&hash.place));
+                let is_cold = pact.arc(hash.place).is_some_and(|arc| arc.is_cold && arc.owner() == Some(me));
                 if is_cold && !owned_before(hash.place) {
                     keys.push(entry.key().into());
                 }

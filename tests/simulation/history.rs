@@ -170,7 +170,7 @@ impl History {
                 Event::Asked(asked) => self.open(asked),
                 Event::Restarted(clocks_jump) => self.blur(clocks_jump),
                 Event::Lossy(begins) => self.lose(begins),
-                Event::Forgotten => self.configurations.iter_mut().for_each(|configuration| configuration.state = State::Unknown),
+                Event::Forgotten => self.forget(),
                 Event::Quiet(now) => self.close_the_untold(now),
                 Event::Settled(id, now) => drop(self.close(id, now, false)),
                 Event::Answered(id, now) => {
@@ -278,12 +278,17 @@ impl History {
     fn give_in(&mut self, target: usize) {
         self.unclear += 1;
         let id = self.open.remove(target).id;
+        self.forget();
+        self.on_closed(id);
+    }
+
+    /// The key may be anything. What is open may have been carried out before, so its answers say nothing.
+    fn forget(&mut self) {
         for asked in self.open.iter_mut().filter(|asked| asked.answer.is_some()) {
             asked.answer = None;
             self.earlier.insert(asked.id);
         }
         self.configurations = vec![Configuration::unknown()];
-        self.on_closed(id);
     }
 
     fn on_closed(&mut self, id: ClientId) {

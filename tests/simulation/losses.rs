@@ -19,8 +19,8 @@ pub enum Allowance {
     Nothing,
     /// A key may be gone.
     Misses,
-    /// A key may be gone, and what is there may be what a journal says of a time before.
-    Relapses,
+    /// A key may be gone, and what is there may be what a journal says of a time before: each further loss may bring another journal's word.
+    Relapses { lost: usize },
 }
 
 /// The losses since the pool was last whole.
@@ -67,7 +67,7 @@ impl Losses {
             Allowance::Nothing
         } else if newest.first_only || (left == 0 && from_journals()) {
             // Of journals that were cut off at different moments, the first is believed; if it goes before all are filled from it, the next is.
-            Allowance::Relapses
+            Allowance::Relapses { lost }
         } else {
             Allowance::Misses
         }
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(allowed(&losses, &view, &[0, 1]), Allowance::Nothing);
         losses.taint(1);
         assert_eq!(allowed(&losses, &view, &[1]), Allowance::Nothing);
-        assert_eq!(allowed(&losses, &view, &[0, 1]), Allowance::Relapses);
+        assert_eq!(allowed(&losses, &view, &[0, 1]), Allowance::Relapses { lost: 2 });
         losses.on_whole(|_| true);
         assert_eq!(allowed(&losses, &view, &[0, 1]), Allowance::Misses);
     }

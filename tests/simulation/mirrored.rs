@@ -48,8 +48,16 @@ impl World {
     fn on_new_view(&mut self, before: Option<View>) {
         let Some(view) = self.views.newest() else { return };
         let (number, line, is_whole) = ([view.lineage, view.epoch], in_a_line(view), view.is_whole());
-        let stays = |card: &Card| view.seat_up(&card.name, card.incarnation).is_some() && self.lives(card);
-        let between = before.filter(|before| before.lineage == view.lineage).map(|before| self.losses.allowance(&before, host_of, stays));
+        let hosts = &self.hosts;
+        let is_there = |card: &Card| lives(&hosts[host_at(card.address)], card);
+        let stays = |card: &Card| view.seat_up(&card.name, card.incarnation).is_some() && is_there(card);
+        let before = before.filter(|before| before.lineage == view.lineage);
+        // Who is thrown out of a pool that comes back has not been left alone, whatever the weather.
+        let throws_out = |before: &View| before.settled.iter().any(|settled| is_there(&settled.card) && !stays(&settled.card));
+        if before.as_ref().is_some_and(throws_out) {
+            self.losses.disturb();
+        }
+        let between = before.map(|before| self.losses.allowance(&before, host_of, stays));
         self.note(&number, |_| line);
         // A node alone goes through several views in one turn: what was lost in between shows only here.
         between.into_iter().for_each(|between| self.allow(between));
@@ -78,11 +86,12 @@ impl World {
             self.checker.on_loss(allowance != Allowance::Nothing);
         }
         // What is believed in the end is known when it is over.
-        if before != allowance && (allowance == Allowance::Relapses || before == Allowance::Relapses) {
+        let relapses = |allowance: Allowance| matches!(allowance, Allowance::Relapses { .. });
+        if before != allowance && (relapses(allowance) || relapses(before)) {
             self.checker.on_relapse();
         }
         if before != allowance {
-            self.note(&[8, allowance as u64], |_| format!("what may be lost from now on: {allowance:?}"));
+            self.note(&[8, u64::from(allowance != Allowance::Nothing)], |_| format!("what may be lost from now on: {allowance:?}"));
         }
     }
 
@@ -114,8 +123,11 @@ impl World {
     pub fn end_left(&mut self, host: usize) -> Check {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         let me = process.node.me();
-        let stays = |host: &Host| host.process.as_ref().is_some_and(|process| process.leaving_since.is_none());
-        let others_stay = |view: &View| view.up().any(|seat| stays(&self.hosts[host_at(view.seats[seat].card.address)]));
+        let stays = |card: &Card| {
+            let process = self.hosts[host_at(card.address)].process.as_ref();
+            self.lives(card) && process.is_some_and(|process| process.leaving_since.is_none())
+        };
+        let others_stay = |view: &View| view.up().any(|seat| stays(&view.seats[seat].card));
         let still_holds = |view: &View| view.settled.iter().any(|settled| settled.role.has_keys() && settled.card == *me);
         if self.views.newest().is_some_and(|view| others_stay(view) && still_holds(view)) {
             return found(format!("node {} has left, and what it holds is not handed over", host + 1));

@@ -134,6 +134,8 @@ impl EventLoop {
             now = self.clock.at(began);
             self.take_events(&events, now);
             self.serve(now);
+            // What was read may have come long after the turn began, if the process was stopped meanwhile: no lease counts by the time before it.
+            now = self.clock.read();
             self.with_node(|node, sink| node.on_tick(now, sink));
             self.say_farewell_when_left(now);
             self.read_journal(now);

@@ -315,7 +315,8 @@ impl Table {
         let (unsent, held) = (output.unsent(), self.speakers[token].is_holding());
         let all_sent = output.sendable().is_empty() && unsent == 0;
         let finished = output.is_closing() || (socket.ended && !output.owes() && self.speakers[token].is_finished());
-        flushed.too_slow = unsent > limits.max_output.max(2 * limits.max_value);
+        // A peer that does not read is silent, and judged by that: what a closed link had said is all said again on the next one.
+        flushed.too_slow = unsent > limits.max_output.max(2 * limits.max_value) && !(socket.dialled && socket.kind == Kind::Link);
         flushed.close |= flushed.too_slow || (socket.hung_up && (all_sent || socket.blocked)) || (finished && all_sent && !held);
         flushed.after_last_word = flushed.close && all_sent && output.is_closing() && !socket.ended;
         flushed.again |= socket.paused && has_room(output, limits);

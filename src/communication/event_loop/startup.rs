@@ -51,7 +51,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     let incarnation = begin_life(folder.as_ref(), now)?;
     let segments = folder.as_ref().map_or_else(|| Ok(Vec::new()), Folder::segments).map_err(|error| error.to_string())?;
     let journal = folder.is_some().then(|| Journal::new(config.journal.segment_size, segments.clone(), Prng::new(seed)));
-    let kept = folder.as_ref().filter(|_| config.local.reconstruct).and_then(Folder::read_view);
+    let kept = folder.as_ref().and_then(Folder::read_view);
     let mut node = Node::new(settings(&config, incarnation, seed)?, journal, kept.as_deref(), now);
     node.gauges.pid = std::process::id();
     node.gauges.max_connections = config.limits.max_connections as u64;
@@ -218,6 +218,8 @@ fn durability(
     let Some(mut folder) = folder else { return Ok(Durability::none()) };
     if config.local.reconstruct {
         recover(&mut folder, Replay::new(segments), node, clock);
+    } else {
+        node.distrust_journal();
     }
     if config.journal.sync != Sync::No {
         folder.sync_segments().map_err(|error| format!("the journal that was found cannot be synced: {error}"))?;
