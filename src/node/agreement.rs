@@ -28,6 +28,10 @@ const PATIENCE_MS: u64 = 400;
 const PROPOSAL_MS: u64 = 1_000;
 /// The next in line proposes so much later.
 const RANK_MS: u64 = 150;
+/// Before a view that leaves keys without any holder, somebody may come back, or this node go as well.
+const LAST_COPY_MS: u64 = 2_000;
+/// Copies of a key, at least, where nodes name their stand-ins.
+const NAMED_COPIES: usize = 2;
 /// A promise of which nothing came is a reason for a proposal after this.
 const FROZEN_MS: u64 = 400;
 /// Who was left out in its present life is not taken in again before this.
@@ -198,6 +202,9 @@ impl Node {
             return;
         }
         let since = *pact.reason_since.get_or_insert(now.mono);
+        if now.mono < since.plus(LAST_COPY_MS) && self.may_lose_last_copies() {
+            return;
+        }
         if (wanted || now.mono >= since.plus(rank * RANK_MS))
             && !self.leaves_it_to_another(now.mono)
             && self.decides(|seat| self.hears(seat))
@@ -213,6 +220,22 @@ impl Node {
         let proposer = proposer_of(pact.acceptor.promised());
         let until = pact.acceptor.since().plus(QUIET_MS + PATIENCE_MS + pact.wait_ms() + RANK_MS);
         Some(proposer) != pact.me && proposer < pact.seats.len() && self.hears(proposer) && now < until
+    }
+
+    /// Would a view without those that are lost begin without some keys? If all are going down, the journals of all know better: so that is put
+    /// off for a moment.
+    fn may_lose_last_copies(&self) -> bool {
+        let Some(view) = self.view() else { return false };
+        let has_keys = |seat: usize| {
+            let card = &view.seats[seat].card;
+            view.settled
+                .iter()
+                .any(|settled| settled.role.has_keys() && settled.card.name == card.name && settled.card.incarnation == card.incarnation)
+        };
+        let lost = view.up().filter(|seat| !self.hears(*seat) && has_keys(*seat)).count();
+        let gone = view.settled.iter().filter(|settled| settled.role == Role::Gone).count();
+        let copies = if view.copies == 0 { NAMED_COPIES } else { view.copies as usize };
+        lost > 0 && lost + gone >= copies
     }
 
     /// How many seats that are heard come before this one.
