@@ -333,6 +333,13 @@ impl Node {
         self.aftermath.sweep = (end < PARTITIONS).then_some(end);
     }
 
+    /// Has everybody in the view it, as far as they live? Who has not could go on from the one before, in which this node has keys.
+    pub(super) fn is_view_known(&self) -> bool {
+        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return true };
+        let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
+        view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
+    }
+
     /// Is there something left over of a former view?
     pub(super) fn has_to_sweep(&self) -> bool {
         self.aftermath.sweep.is_some()
