@@ -11,7 +11,7 @@
 //! ```
 
 use super::message::{Message, Promise, Pulse};
-use super::pact::Tie;
+use super::pact::{Pact, Tie};
 use super::{Node, Outputs};
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
@@ -95,7 +95,7 @@ impl Node {
 
     /// Tells who is behind what the view is. Only who serves by a view may tell it to somebody without a seat.
     pub(super) fn tell_view(&self, now: Mono, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let card = &self.membership.get(member).card;
         // Who has been given a seat and has not heard of it may be the one without whom nobody serves.
         let is_seated = pulse.takes_part || view.seat_up(&card.name, card.incarnation).is_some();
@@ -256,7 +256,7 @@ impl Node {
     }
 
     fn has_reason(&self, now: Mono) -> bool {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return false };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
         let is_lost = |seat: usize| {
             pact.has_ended(seat, &self.membership) || matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_))
         };
@@ -267,7 +267,7 @@ impl Node {
 
     /// Has every owner filled whom it has to fill?
     fn are_all_filled(&self, now: Mono) -> bool {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return false };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
         let own = self.pulse(now);
         view.up().all(|seat| {
             let pulse = if Some(seat) == pact.me { Some(&own) } else { pact.pulse_of(pact.seats[seat]) };
@@ -277,7 +277,7 @@ impl Node {
 
     /// Somebody who is there and knows the view, and has no seat in it.
     fn newcomer(&self, now: Mono) -> Option<Card> {
-        let (pact, view) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?)))?;
+        let (pact, view) = self.pact.as_ref().and_then(Pact::with_view)?;
         let fits = |id: MemberId, card: &Card| {
             let pulse = pact.pulse_of(id);
             // Whom others have told of has not said anything itself yet.
@@ -296,7 +296,7 @@ impl Node {
 
     fn propose(&mut self, now: Now, out: &mut dyn Outputs) {
         let base = self.base();
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let asked: Vec<MemberId> = view.up().filter(|seat| self.hears(*seat)).map(|seat| pact.seats[seat]).collect();
         let ballot = ballot_above(pact.ballot_seen, pact.me.unwrap_or(0) as u16);
         self.ask_for_promises(now, base, ballot, asked, out);
@@ -414,8 +414,7 @@ impl Node {
 
     /// What comes after the present view, by what was promised.
     fn next_view(&self, proposal: &Proposal, now: Mono) -> View {
-        let (pact, view) =
-            self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))).expect("who proposes the next view has one");
+        let (pact, view) = self.pact.as_ref().and_then(Pact::with_view).expect("who proposes the next view has one");
         let promise = |seat: usize| proposal.promises.get(&pact.seats[seat]);
         let stays: Vec<bool> =
             (0..view.seats.len()).map(|seat| promise(seat).is_some() && !pact.has_ended(seat, &self.membership)).collect();
@@ -471,7 +470,7 @@ impl Node {
 
     /// The seats that may believe that they still serve.
     fn silent_seats(&self, proposal: &Proposal) -> Vec<u16> {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return Vec::new() };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return Vec::new() };
         if proposal.base == ViewId::default() {
             return Vec::new();
         }

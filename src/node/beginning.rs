@@ -6,6 +6,7 @@
 //! have gone on without those that are present. Two first views at a time there cannot be: whoever is there is asked, and who is not there
 //! has refused the asker, which listens already.
 
+use super::pact::Pact;
 use super::{Node, Outputs};
 use crate::time::Now;
 use crate::topology::MemberId;
@@ -19,8 +20,7 @@ const FRESH_WAIT_MS: u64 = 2_000;
 impl Node {
     /// A seat of a view of which so many lives have ended that the others can never decide again has no use for it.
     pub(super) fn lose_seat_if_stuck(&mut self, now: Now, out: &mut dyn Outputs) {
-        let Some((pact, view)) = self.pact.as_ref().filter(|pact| pact.me.is_some()).and_then(|pact| Some((pact, pact.view.as_ref()?)))
-        else {
+        let Some((pact, view)) = self.pact.as_ref().filter(|pact| pact.me.is_some()).and_then(Pact::with_view) else {
             return;
         };
         let lives = |seat: usize| Some(seat) == pact.me || !(pact.has_ended(seat, &self.membership) || pact.has_departed(seat));

@@ -5,7 +5,8 @@
 //! 1. The owner answers: the answer goes to the client.
 //! 2. The owner dies before the request left, or it is a read: it goes to the next owner, which may be this node.
 //! 3. The owner dies when a write had left: it may have been carried out. It is not repeated, since between the two executions another
-//!    client's acknowledged write could be buried; the client is told that the outcome is unknown.
+//!    client's acknowledged write could be buried; the client is told that the outcome is unknown. In a pool with mirrors the next owner is
+//!    asked by the write's serial, and answers what was done, or does it.
 //! 4. The deadline passes: the client is told that the owner cannot be reached, or that the outcome is unknown.
 
 use super::command::Command;
@@ -51,15 +52,19 @@ impl Node {
         } else {
             0
         };
-        let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+        let view = self.view_id();
         let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view });
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
         self.requests.park(Parked { origin, deadline, waiting })
     }
 
+    fn view_id(&self) -> ViewId {
+        self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id)
+    }
+
     fn send_request(&self, id: RequestId, link: LinkId, out: &mut dyn Outputs) {
         if let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get(id) {
-            let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+            let view = self.view_id();
             out.send(link, &Message::Request { id, view, serial: forwarded.serial, command: forwarded.command.clone() });
         }
     }
@@ -150,7 +155,7 @@ impl Node {
             }
             Route::There(owner) if !from_peer => {
                 let link = self.peers[owner.index()].link();
-                let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+                let view = self.view_id();
                 let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { return };
                 (forwarded.owner, forwarded.sent, forwarded.view) = (owner, link.is_some(), view);
                 self.stats.retried += u64::from(link.is_some());
@@ -227,7 +232,7 @@ impl Node {
             return self.reconsider_parked(now, out);
         }
         for id in self.requests.select(|parked| is_for(parked, member) && !was_sent(parked)) {
-            let view = self.pact.as_ref().map_or_else(ViewId::default, |pact| pact.id);
+            let view = self.view_id();
             let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { continue };
             (forwarded.sent, forwarded.view) = (true, view);
             self.send_request(id, link, out);

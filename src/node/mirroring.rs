@@ -141,7 +141,7 @@ impl Mirroring {
     /// Is no client's change under way?
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.operations.iter().all(|operation| operation.is_filling || operation.waits_for.is_empty())
+        !self.waits_for_any(|_| true)
     }
 
     /// Does a client's change under way wait for a holder like this?

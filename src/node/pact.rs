@@ -200,6 +200,12 @@ impl Pact {
         }
     }
 
+    /// The pact with its view, if there is one.
+    #[must_use]
+    pub fn with_view(&self) -> Option<(&Pact, &View)> {
+        Some((self, self.view.as_ref()?))
+    }
+
     /// The arc of a place.
     #[must_use]
     pub fn arc(&self, place: u32) -> Option<&Arc> {
@@ -223,12 +229,6 @@ impl Pact {
     pub fn seat_of(&self, member: MemberId) -> Option<usize> {
         let seat = self.seats.iter().position(|seated| *seated == member)?;
         self.view.as_ref().filter(|view| view.seats[seat].is_up()).map(|_| seat)
-    }
-
-    /// Has this node no part in any view?
-    #[must_use]
-    pub fn is_seatless(&self) -> bool {
-        self.me.is_none()
     }
 
     /// The tie of a member.

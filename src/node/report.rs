@@ -88,7 +88,7 @@ impl Node {
     }
 
     fn ring_lines(&self) -> Vec<RingLine> {
-        if let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) {
+        if let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) {
             return Node::seat_lines(pact, view);
         }
         // Who awaits its first view owns nothing yet, and neither does anybody it knows of.

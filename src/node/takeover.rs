@@ -15,12 +15,12 @@ use log::{info, warn};
 use super::filling::{PARTITION_PLACES, put_of};
 use super::message::{Change, Message};
 use super::mirroring::{Delayed, Pool};
-use super::pact::Route;
+use super::pact::{Pact, Route};
 use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::Version;
-use crate::caching::cache::PARTITIONS;
+use crate::caching::cache::{Cache, PARTITIONS};
 use crate::caching::record::Record;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
@@ -153,9 +153,7 @@ impl Node {
             self.filling.on_interrupted(member, pact);
             for number in numbers {
                 let Some((key, hash)) = self.mirroring.key_of(number) else { continue };
-                let entry = self.cache.peek(key, hash, now.mono);
-                let change =
-                    entry.map_or(Change::Delete { key: Cow::Borrowed(key), version: self.version }, |entry| put_of(entry, now.mono));
+                let change = state_of(&self.cache, key, hash, self.version, now.mono);
                 self.mirroring.say_again(&pool, link, number, &change, out);
             }
         }
@@ -234,8 +232,7 @@ impl Node {
         let hash = self.hasher.hash(key);
         let Some(pact) = self.pact.as_ref().filter(|pact| pact.owns(hash.place)) else { return };
         let pool = Pool { pact, peers: &self.peers };
-        let entry = self.cache.peek(key, hash, now.mono);
-        let change = entry.map_or(Change::Delete { key: Cow::Borrowed(key), version: self.version }, |entry| put_of(entry, now.mono));
+        let change = state_of(&self.cache, key, hash, self.version, now.mono);
         self.mirroring.change(&pool, hash, &change, None, out);
     }
 
@@ -265,7 +262,7 @@ impl Node {
         self.mirroring.part_with_owners(|member| pact.seat_of(member).and_then(card).is_some_and(lives_on));
         self.answer_delayed(free, out);
         self.give_up_delayed(lost, true, out);
-        self.is_waiting_for_lease |= !pact_serves(self, now.mono);
+        self.is_waiting_for_lease |= !self.is_serving(now.mono);
     }
 
     /// Answers that cannot be given: nobody knows whether all holders have what they tell. Another node's client asks elsewhere, unless it has
@@ -284,7 +281,7 @@ impl Node {
     /// What this node has and may not show: everything, if the pool begins empty or has forgotten; its cold arcs, if it did not own them before.
     fn forget_what_does_not_count(&mut self, now: Now, before: &(Placement, Option<usize>, Option<View>, ViewId)) {
         let (old_placement, old_me, old_view, old_id) = before;
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let Some(me) = pact.me else { return };
         let is_new = old_id.lineage != view.lineage && (old_me.is_none() || old_view.is_none());
         let begins_empty = is_new && view.epoch == view.began && !view.first_only;
@@ -318,7 +315,7 @@ impl Node {
     fn sweep_a_little(&mut self, now: Now) {
         let Some(first) = self.aftermath.sweep else { return };
         let Some(pact) = self.pact.as_ref().filter(|pact| pact.is_serving(now.mono)) else { return };
-        let is_whole = pact.view.as_ref().is_some_and(View::is_whole);
+        let is_whole = pact.is_whole;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         let end = (first + SWEEP_A_TICK).min(PARTITIONS);
         for partition in first..end {
@@ -335,7 +332,7 @@ impl Node {
 
     /// Has everybody in the view it, as far as they live? Who has not could go on from the one before, in which this node has keys.
     pub(super) fn is_view_known(&self) -> bool {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return true };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return true };
         let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
         view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
     }
@@ -373,7 +370,7 @@ impl Node {
 
     /// Answers the requests that waited for a view like this one.
     fn end_waits_for_views(&mut self, out: &mut dyn Outputs) {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let is_met = |parked: &Parked| match &parked.waiting {
             Waiting::Flushed { lineage, count } => *lineage == view.lineage && view.flushes >= *count,
             Waiting::Seated { member, seated } => pact.seat_of(*member).is_some() == *seated,
@@ -388,7 +385,7 @@ impl Node {
 
     /// One line that a person understands.
     fn say_what_changed(&self, before: Option<&View>) {
-        let Some((pact, view)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?))) else { return };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let names = |view: &View, other: Option<&View>| -> Vec<String> {
             let is_in =
                 |card: &crate::topology::membership::Card| other.is_some_and(|other| other.seat_up(&card.name, card.incarnation).is_some());
@@ -416,12 +413,14 @@ impl Node {
     }
 }
 
+/// A change that makes a key what it is here now.
+fn state_of<'k>(cache: &'k Cache, key: &'k [u8], hash: KeyHash, version: Version, now: Mono) -> Change<'k> {
+    let gone = Change::Delete { key: Cow::Borrowed(key), version };
+    cache.peek(key, hash, now).map_or(gone, |entry| put_of(entry, now))
+}
+
 /// The first and the last place of a partition.
 fn places_of(partition: usize) -> (u32, u32) {
     let from = partition as u32 * PARTITION_PLACES;
     (from, from + (PARTITION_PLACES - 1))
-}
-
-fn pact_serves(node: &Node, now: Mono) -> bool {
-    node.pact.as_ref().is_some_and(|pact| pact.is_serving(now))
 }
