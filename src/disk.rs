@@ -513,7 +513,14 @@ mod tests {
         let mut folder = Folder::open(&path.0).unwrap();
         let mut journal = Journal::new(1000, folder.segments().unwrap(), Prng::new(1));
         for n in 0..100u64 {
-            journal.append(&Record::Put { key: &n.to_be_bytes(), value: &[1; 50], flags: 0, expiry: None, version: Version(n) });
+            journal.append(&Record::Put {
+                key: &n.to_be_bytes(),
+                value: &[1; 50],
+                flags: 0,
+                extra: b"",
+                expiry: None,
+                version: Version(n),
+            });
             assert!(journal.flush(&mut folder, Mono(n)).failed.is_none());
         }
         let segments = folder.segments().unwrap();

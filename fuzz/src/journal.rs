@@ -46,7 +46,8 @@ fn record_of(part: &[u8]) -> Record<'_> {
         0 => Record::Delete { key, version: Version(number) },
         1 => Record::Flush { version: Version(number) },
         kind => {
-            Record::Put { key, value, flags: number as u32, expiry: (kind == 2).then_some(Wall(number >> 20)), version: Version(number) }
+            let (flags, extra, expiry) = (number as u32, if kind == 3 { key } else { b"" }, (kind == 2).then_some(Wall(number >> 20)));
+            Record::Put { key, value, flags, extra, expiry, version: Version(number) }
         }
     }
 }

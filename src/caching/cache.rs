@@ -193,7 +193,7 @@ impl Cache {
         });
     }
 
-    /// The live entry of `key`; it counts as used.
+    /// The live entry of `key`; it counts as used and as read. What it counted as before, [`peek`](Cache::peek) tells.
     #[inline]
     pub fn get(&mut self, key: &[u8], hash: KeyHash, now: Mono) -> Option<&Entry> {
         let mut found = self.partitions[partition_of(hash.place)].find_mut(kept(hash), |entry| entry.key() == key)?;
@@ -202,6 +202,7 @@ impl Cache {
             return None;
         }
         let lazy = if self.len > EXACT_UP_TO { self.len as u64 / LAZY_SHARE } else { 0 };
+        entry.set_read();
         if self.clock - entry.stamp() > lazy {
             self.clock = tick(self.clock);
             entry.set_stamp(self.clock);
@@ -236,7 +237,8 @@ impl Cache {
         entry.is_live(now).then_some(entry)
     }
 
-    /// Gives the live entry of `key` another expiry and no other version; it counts as used. The entry may take more room than before.
+    /// Gives the live entry of `key` another expiry and no other version; it counts as used and as read. The entry may take more room than
+    /// before.
     pub fn set_expiry(&mut self, key: &[u8], hash: KeyHash, expires: Mono, now: Mono) -> Option<&Entry> {
         let entry = self.get(key, hash, now)?;
         let (old, is_copy) = (entry.expires(), entry.is_copy());

@@ -217,7 +217,8 @@ fn restate(entry: &Entry, journal: &mut Journal, now: Now) {
         return;
     }
     let expiry = (expires != Mono::NEVER).then(|| now.wall_at(expires));
-    journal.append(&Record::Put { key: entry.key(), value: entry.value(), flags: entry.flags(), expiry, version: entry.version() });
+    let (key, value, flags, extra, version) = (entry.key(), entry.value(), entry.flags(), entry.extra(), entry.version());
+    journal.append(&Record::Put { key, value, flags, extra, expiry, version });
 }
 
 #[cfg(test)]
@@ -227,6 +228,7 @@ mod tests {
     use super::*;
     use crate::caching::Version;
     use crate::caching::cache::Bounds;
+    use crate::caching::entry::Parts;
     use crate::caching::journal::{Leftover, MemoryStore};
     use crate::caching::replay::{Replay, Step};
     use crate::hash::Hasher;
@@ -236,8 +238,8 @@ mod tests {
     const SEGMENT_SIZE: u64 = 4096;
     const BUDGET: usize = 16 << 10;
 
-    /// What a cache holds, or a journal says: key to value, expiry, version.
-    type Content = BTreeMap<Vec<u8>, (Vec<u8>, Option<Wall>, Version)>;
+    /// What a cache holds, or a journal says: key to value, extra, expiry, version.
+    type Content = BTreeMap<Vec<u8>, (Vec<u8>, Vec<u8>, Option<Wall>, Version)>;
 
     /// A cache, its journal, and the disk below.
     struct Node {
@@ -266,8 +268,10 @@ mod tests {
         fn put(&mut self, key: &[u8], value: &[u8], expires: Mono) {
             let version = self.next_version();
             let expiry = (expires != Mono::NEVER).then(|| self.now.wall_at(expires));
-            self.cache.put(self.cache.hasher().hash(key), Entry::new(key, value, 9, expires, version), self.now.mono);
-            self.journal.append(&Record::Put { key, value, flags: 9, expiry, version });
+            let extra = if value.len() % 3 == 1 { key } else { b"" };
+            let entry = Entry::joined(Parts { key, first: value, second: b"", flags: 9, extra, expires, version });
+            self.cache.put(self.cache.hasher().hash(key), entry, self.now.mono);
+            self.journal.append(&Record::Put { key, value, flags: 9, extra, expiry, version });
         }
 
         fn delete(&mut self, key: &[u8]) {
@@ -332,7 +336,8 @@ mod tests {
             let entries =
                 (0..PARTITIONS).flat_map(|partition| self.cache.walk(partition, 0, 1)).filter(|entry| entry.is_live(self.now.mono));
             let expiry = |entry: &Entry| (entry.expires() != Mono::NEVER).then(|| self.now.wall_at(entry.expires()));
-            entries.map(|entry| (entry.key().to_vec(), (entry.value().to_vec(), expiry(entry), entry.version()))).collect()
+            let content = |entry: &Entry| (entry.value().to_vec(), entry.extra().to_vec(), expiry(entry), entry.version());
+            entries.map(|entry| (entry.key().to_vec(), content(entry))).collect()
         }
     }
 
@@ -341,7 +346,9 @@ mod tests {
         let mut content = Content::new();
         let mut replay = Replay::new(store.segments());
         let mut on_record = |record: &Record| match *record {
-            Record::Put { key, value, expiry, version, .. } => drop(content.insert(key.to_vec(), (value.to_vec(), expiry, version))),
+            Record::Put { key, value, extra, expiry, version, .. } => {
+                content.insert(key.to_vec(), (value.to_vec(), extra.to_vec(), expiry, version));
+            }
             Record::Delete { key, .. } => drop(content.remove(key)),
             Record::Flush { .. } => content.clear(),
         };
@@ -537,7 +544,7 @@ mod tests {
         node.now = Now { mono: Mono(1_200), wall: Wall(1_000_200) };
         while node.cleaner.step(&node.cache, &mut node.journal, node.now, BUDGET) {}
         assert_eq!(node.journal.flush(&mut node.store, node.now.mono).records, 1);
-        assert_eq!(replayed(&node.store)[&b"ends"[..]].1, Some(Wall(1_000_500)));
+        assert_eq!(replayed(&node.store)[&b"ends"[..]].2, Some(Wall(1_000_500)));
     }
 
     #[test]

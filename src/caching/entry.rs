@@ -4,29 +4,34 @@
 //! one block that one miss brings near: a header of fixed size, then only those optional parts that this entry has, then key and value.
 //!
 //! ```text
-//!   Entry ──▶ ┌─────────┬───────────┬──────┬─────────┬─────────┬────────────┬──────────┬─────────┬─────┬───────┐
-//!             │ version │ stamp low │ hash │ lengths │ key_len │ stamp high │ (expiry) │ (flags) │ key │ value │
-//!             │    8    │     4     │  4   │    4    │    2    │     2      │ 0 or 8   │ 0 or 4  │  …  │   …   │
-//!             └─────────┴───────────┴──────┴─────────┴─────────┴────────────┴──────────┴─────────┴─────┴───────┘
+//!   Entry ──▶ ┌─────────┬───────────┬──────┬─────────┬─────────┬────────────┬──────────┬─────────┬──────────┬─────┬───────┐
+//!             │ version │ stamp low │ hash │ lengths │ key_len │ stamp high │ (expiry) │ (flags) │ (extra)  │ key │ value │
+//!             │    8    │     4     │  4   │    4    │    2    │     2      │ 0 or 8   │ 0 or 4  │ 0 or 1+… │  …  │   …   │
+//!             └─────────┴───────────┴──────┴─────────┴─────────┴────────────┴──────────┴─────────┴──────────┴─────┴───────┘
 //! ```
 //!
-//! `lengths` is the value's length in its lower 30 bits, and in the upper two whether there is room for an expiry, and for flags. Stamp
-//! and hash belong to the cache: when the entry last moved in the order of use, in 47 bits (a 32-bit count of moves comes round within
-//! two hours on a busy node, and what is oldest then looks newest; this one takes years), and 32 bits of the key's hash, so that a table
-//! that grows reads four bytes an entry and does not hash each key again. The top bit of the stamp says how the cache counts the entry:
-//! as its node's own, or as a copy.
+//! `lengths` is the value's length in its lower 30 bits, and in the upper two whether there is room for an expiry, and for flags. The
+//! *extra* is a few bytes that travel with the value and mean nothing here: a byte that says how many, and they. Few entries have one.
 //!
-//! An entry does not know where it is kept, does not count itself, and is not changed once it is made, but for expiry, stamp, hash and how it is counted.
+//! Stamp and hash belong to the cache: when the entry last moved in the order of use, in 45 bits (a 32-bit count of moves comes round
+//! within two hours on a busy node, and what is oldest then looks newest; this one lasts for a year of a million moves a second, and then
+//! stands still), and 32 bits of the key's hash, so that a table that grows reads four bytes an entry and does not hash each key again.
+//! The three bits above the stamp say how the cache counts the entry, as its node's own or as a copy; whether it was ever read; and
+//! whether there is an extra.
+//!
+//! An entry does not know where it is kept, does not count itself, and is not changed once it is made, but for expiry, stamp, hash, how it
+//! is counted and that it was read.
 //!
 //! # Why this is sound
 //!
 //! This is the one module that may use `unsafe`. What it relies on, and what nothing outside can break, as `start` is private:
 //!
 //! 1. `start` comes from `alloc` with the layout `layout_of` gives for the header's `size()`, and is freed once, in `drop`, with the
-//!    same layout: neither length nor either `has` bit is ever changed after [`Entry::joined`] has written the header.
+//!    same layout: no length (the extra's own byte is one) and no `has` bit is ever changed after [`Entry::joined`] has written them.
+//!    One `has` bit lies beside the stamp: what sets the stamp or a mark writes under a mask that leaves it alone.
 //! 2. `joined` writes each of these bytes before the entry exists, and the header has no padding: nothing uninitialised is ever read.
-//! 3. The block is aligned to 8 and its parts come in the order of their alignment (header and expiry 8, flags 4, bytes 1): every access
-//!    is aligned.
+//! 3. The block is aligned to 8 and its parts come in the order of their alignment (header and expiry 8, flags 4, extra, key and value 1):
+//!    every access is aligned.
 //! 4. All pointers derive from `start`, which may access the whole block. Shared references are handed out for as long as `&self` is
 //!    borrowed, and whatever writes takes `&mut self`: nobody holds a reference to what is being written.
 
@@ -47,11 +52,17 @@ pub const MAX_KEY: usize = u16::MAX as usize;
 /// The longest value, in bytes.
 pub const MAX_VALUE: usize = 512 << 20;
 
-/// Stamps count to this, which a million moves a second reach in four years.
-pub(super) const MAX_STAMP: u64 = (1 << 47) - 1;
+/// The longest extra, in bytes: its length is one.
+pub const MAX_EXTRA: usize = u8::MAX as usize;
 
-/// In the upper half of the stamp.
+/// Stamps count to this, which a million moves a second reach in a year.
+pub(super) const MAX_STAMP: u64 = (1 << 45) - 1;
+
+/// Above the upper half of the stamp.
 const IS_COPY: u16 = 1 << 15;
+const WAS_READ: u16 = 1 << 14;
+const HAS_EXTRA: u16 = 1 << 13;
+const STAMP_HIGH: u16 = HAS_EXTRA - 1;
 
 const HAS_EXPIRY: u32 = 1 << 31;
 const HAS_FLAGS: u32 = 1 << 30;
@@ -62,11 +73,31 @@ const EXPIRY_AT: usize = mem::size_of::<Header>();
 
 const _: () = assert!(mem::size_of::<Header>() == 24 && ALIGN == 8 && MAX_VALUE <= VALUE_LEN as usize);
 const _: () = assert!(mem::size_of::<Option<Entry>>() == 8);
+const _: () = assert!(MAX_STAMP >> 32 == STAMP_HIGH as u64);
 
 /// The heap bytes of an entry of these lengths, with flags and expiry.
 #[must_use]
-pub fn footprint_of(key_len: usize, value_len: usize) -> usize {
-    heap_bytes(EXPIRY_AT + mem::size_of::<u64>() + mem::size_of::<u32>() + key_len + value_len)
+pub fn footprint_of(key_len: usize, value_len: usize, extra_len: usize) -> usize {
+    heap_bytes(EXPIRY_AT + mem::size_of::<u64>() + mem::size_of::<u32>() + extra_size(extra_len) + key_len + value_len)
+}
+
+/// What an entry is made of.
+#[derive(Clone, Copy)]
+pub struct Parts<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The beginning of the value.
+    pub first: &'a [u8],
+    /// The rest of it: append and prepend need no value in between.
+    pub second: &'a [u8],
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// What travels with the value; empty is none.
+    pub extra: &'a [u8],
+    /// When the entry ends; `Mono::NEVER` if it does not.
+    pub expires: Mono,
+    /// The version of the write.
+    pub version: Version,
 }
 
 /// A key, its value and what belongs to them.
@@ -91,26 +122,29 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
 impl Entry {
-    /// An entry of copies of `key` and `value`. `Mono::NEVER` is no expiry.
+    /// An entry of copies of `key` and `value`, without an extra. `Mono::NEVER` is no expiry.
     ///
     /// # Panics
     /// If the key is longer than [`MAX_KEY`] or the value than [`MAX_VALUE`]: the limits of the configuration are below them.
     #[must_use]
     pub fn new(key: &[u8], value: &[u8], flags: u32, expires: Mono, version: Version) -> Entry {
-        Entry::joined(key, value, &[], flags, expires, version)
+        Entry::joined(Parts { key, first: value, second: &[], flags, extra: &[], expires, version })
     }
 
-    /// An entry whose value is `first` followed by `second`: append and prepend need no value in between.
+    /// An entry of copies of these parts, whose value is `first` followed by `second`.
     ///
     /// # Panics
-    /// As [`Entry::new`].
+    /// As [`Entry::new`], and if the extra is longer than [`MAX_EXTRA`].
     #[must_use]
-    pub fn joined(key: &[u8], first: &[u8], second: &[u8], flags: u32, expires: Mono, version: Version) -> Entry {
-        let header = Header::new(key.len(), first.len() + second.len(), flags != 0, expires != Mono::NEVER, version);
-        let layout = layout_of(header.size());
+    pub fn joined(parts: Parts<'_>) -> Entry {
+        let Parts { key, first, second, flags, extra, expires, .. } = parts;
+        let header = Header::new(&parts);
+        let extra_size = extra_size(extra.len());
+        let layout = layout_of(header.size(extra_size));
         // SAFETY: the layout is not empty, it has at least the header's size.
         let Some(start) = NonNull::new(unsafe { alloc::alloc(layout) }) else { alloc::handle_alloc_error(layout) };
-        let (flags_at, key_at, value_at) = (header.flags_at(), header.key_at(), header.value_at());
+        let (flags_at, extra_at) = (header.flags_at(), header.extra_at());
+        let (key_at, value_at) = (header.key_at(extra_size), header.value_at(extra_size));
         // SAFETY: the block is new, so nothing overlaps it, and `size()` is the sum of the parts written here, in the order of their
         // offsets and without a gap. Header and expiry lie at multiples of 8, flags at one of 4.
         unsafe {
@@ -120,6 +154,10 @@ impl Entry {
             if header.has(HAS_FLAGS) {
                 start.add(flags_at).cast::<u32>().write(flags);
             }
+            if header.has_extra() {
+                start.add(extra_at).write(extra.len() as u8);
+                copy_to(start.add(extra_at + 1), extra);
+            }
             start.cast::<Header>().write(header);
             copy_to(start.add(key_at), key);
             copy_to(start.add(value_at), first);
@@ -128,12 +166,19 @@ impl Entry {
         Entry { start }
     }
 
+    /// What it is made of: for an entry that differs in some of it.
+    #[must_use]
+    pub fn parts(&self) -> Parts<'_> {
+        let (key, first, flags, extra) = (self.key(), self.value(), self.flags(), self.extra());
+        Parts { key, first, second: &[], flags, extra, expires: self.expires(), version: self.version() }
+    }
+
     /// The key.
     #[inline]
     #[must_use]
     pub fn key(&self) -> &[u8] {
         let header = self.header();
-        self.bytes(header.key_at(), header.key_len())
+        self.bytes(header.key_at(self.extra_size()), header.key_len())
     }
 
     /// The value.
@@ -141,7 +186,17 @@ impl Entry {
     #[must_use]
     pub fn value(&self) -> &[u8] {
         let header = self.header();
-        self.bytes(header.value_at(), header.value_len())
+        self.bytes(header.value_at(self.extra_size()), header.value_len())
+    }
+
+    /// What travels with the value; empty if nothing does.
+    #[inline]
+    #[must_use]
+    pub fn extra(&self) -> &[u8] {
+        match self.extra_size() {
+            0 => &[],
+            size => self.bytes(self.header().extra_at() + 1, size - 1),
+        }
     }
 
     /// The client's own 32 bits.
@@ -182,11 +237,18 @@ impl Entry {
         Version(self.header().version)
     }
 
+    /// Was it read since it was written? A write makes a new entry, so this is of the value and not of the key.
+    #[inline]
+    #[must_use]
+    pub fn was_read(&self) -> bool {
+        self.header().stamp_high & WAS_READ != 0
+    }
+
     /// The bytes it takes from the heap, with what malloc adds. The node and the slot that refer to it are counted by the cache.
     #[inline]
     #[must_use]
     pub fn footprint(&self) -> usize {
-        heap_bytes(self.header().size())
+        heap_bytes(self.header().size(self.extra_size()))
     }
 
     /// Gives it another expiry in place. False, and nothing changed, if it has no room for one: then it takes
@@ -200,12 +262,13 @@ impl Entry {
         true
     }
 
-    /// The same entry, with the same version, hash, stamp and count, but for its expiry.
+    /// The same entry, with the same version, extra, hash, stamp and marks, but for its expiry.
     pub(super) fn with_expiry(&self, expires: Mono) -> Entry {
-        let mut entry = Entry::new(self.key(), self.value(), self.flags(), expires, self.version());
+        let mut entry = Entry::joined(Parts { expires, ..self.parts() });
         entry.set_hash(self.hash());
         entry.set_stamp(self.stamp());
-        entry.set_copy(self.is_copy());
+        entry.mark(IS_COPY, self.is_copy());
+        entry.mark(WAS_READ, self.was_read());
         entry
     }
 
@@ -225,7 +288,7 @@ impl Entry {
     #[inline]
     pub(super) fn stamp(&self) -> u64 {
         let header = self.header();
-        u64::from(header.stamp_high & !IS_COPY) << 32 | u64::from(header.stamp_low)
+        u64::from(header.stamp_high & STAMP_HIGH) << 32 | u64::from(header.stamp_low)
     }
 
     /// Notes that it moved at `stamp`.
@@ -234,7 +297,7 @@ impl Entry {
         debug_assert!(stamp <= MAX_STAMP, "stamp {stamp} is out of range");
         let header = self.header_mut();
         header.stamp_low = stamp as u32;
-        header.stamp_high = header.stamp_high & IS_COPY | (stamp >> 32) as u16;
+        header.stamp_high = header.stamp_high & !STAMP_HIGH | (stamp >> 32) as u16 & STAMP_HIGH;
     }
 
     /// Does the cache count it as a copy? If not, as its node's own, which all are until the cache says otherwise.
@@ -245,8 +308,15 @@ impl Entry {
 
     /// Counts it as a copy, or as its node's own.
     pub(super) fn set_copy(&mut self, is_copy: bool) {
-        let header = self.header_mut();
-        header.stamp_high = header.stamp_high & !IS_COPY | if is_copy { IS_COPY } else { 0 };
+        self.mark(IS_COPY, is_copy);
+    }
+
+    /// Notes that it was read. Writes only the first time: a read leaves the entry's cache line as it is.
+    #[inline]
+    pub(super) fn set_read(&mut self) {
+        if !self.was_read() {
+            self.mark(WAS_READ, true);
+        }
     }
 
     /// Asks the processor for the entry's first two cache lines, and does not wait for them.
@@ -266,6 +336,26 @@ impl Entry {
         }
     }
 
+    /// Sets or takes away one of the marks beside the stamp, which the layout does not depend on.
+    #[inline]
+    fn mark(&mut self, mark: u16, is_set: bool) {
+        debug_assert!(mark == IS_COPY || mark == WAS_READ, "{mark:#x} is no mark");
+        let mark = mark & (IS_COPY | WAS_READ);
+        let header = self.header_mut();
+        header.stamp_high = header.stamp_high & !mark | if is_set { mark } else { 0 };
+    }
+
+    /// What the extra takes, with the byte of its length.
+    #[inline]
+    fn extra_size(&self) -> usize {
+        let header = self.header();
+        if !header.has_extra() {
+            return 0;
+        }
+        // SAFETY: the bit says that `joined` has written the length there, which is one byte and lies in the block.
+        extra_size(usize::from(unsafe { self.start.add(header.extra_at()).read() }))
+    }
+
     #[inline]
     fn header(&self) -> &Header {
         // SAFETY: `joined` has written a header there, and while `&self` is borrowed nobody writes.
@@ -279,28 +369,30 @@ impl Entry {
         unsafe { self.start.cast::<Header>().as_mut() }
     }
 
-    /// `len` bytes from offset `at`: key or value.
+    /// `len` bytes from offset `at`: extra, key or value.
     #[inline]
     fn bytes(&self, at: usize, len: usize) -> &[u8] {
-        // SAFETY: both callers take offset and length from the header, by which `joined` has laid out and written the block.
+        // SAFETY: all callers take offset and length from the header and the extra's length, by which `joined` has laid out and written
+        // the block.
         unsafe { slice::from_raw_parts(self.start.add(at).as_ptr(), len) }
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let layout = layout_of(self.header().size());
-        // SAFETY: allocated in `joined` with this very layout, for neither lengths nor bits have changed since.
+        let layout = layout_of(self.header().size(self.extra_size()));
+        // SAFETY: allocated in `joined` with this very layout, for neither lengths nor `has` bits have changed since.
         unsafe { alloc::dealloc(self.start.as_ptr(), layout) };
     }
 }
 
-/// Says how long key and value are, never what they are: logs are read by people who may not read the cache.
+/// Says how long key, value and extra are, never what they are: logs are read by people who may not read the cache.
 impl fmt::Debug for Entry {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Entry")
             .field("key_len", &self.key().len())
             .field("value_len", &self.value().len())
+            .field("extra_len", &self.extra().len())
             .field("flags", &self.flags())
             .field("expires", &self.expires())
             .field("version", &self.version())
@@ -309,17 +401,26 @@ impl fmt::Debug for Entry {
 }
 
 impl Header {
-    fn new(key_len: usize, value_len: usize, has_flags: bool, has_expiry: bool, version: Version) -> Header {
+    fn new(parts: &Parts<'_>) -> Header {
+        let (key_len, value_len, extra_len) = (parts.key.len(), parts.first.len() + parts.second.len(), parts.extra.len());
         assert!(key_len <= MAX_KEY, "a key of {key_len} bytes");
         assert!(value_len <= MAX_VALUE, "a value of {value_len} bytes");
+        assert!(extra_len <= MAX_EXTRA, "an extra of {extra_len} bytes");
+        let (has_expiry, has_flags, has_extra) = (parts.expires != Mono::NEVER, parts.flags != 0, extra_len != 0);
         let bits = if has_expiry { HAS_EXPIRY } else { 0 } | if has_flags { HAS_FLAGS } else { 0 };
         let lengths = value_len as u32 | bits;
-        Header { version: version.0, stamp_low: 0, hash: 0, lengths, key_len: key_len as u16, stamp_high: 0 }
+        let stamp_high = if has_extra { HAS_EXTRA } else { 0 };
+        Header { version: parts.version.0, stamp_low: 0, hash: 0, lengths, key_len: key_len as u16, stamp_high }
     }
 
     #[inline]
     fn has(&self, bit: u32) -> bool {
         self.lengths & bit != 0
+    }
+
+    #[inline]
+    fn has_extra(&self) -> bool {
+        self.stamp_high & HAS_EXTRA != 0
     }
 
     #[inline]
@@ -338,19 +439,30 @@ impl Header {
     }
 
     #[inline]
-    fn key_at(&self) -> usize {
+    fn extra_at(&self) -> usize {
         self.flags_at() + if self.has(HAS_FLAGS) { mem::size_of::<u32>() } else { 0 }
     }
 
     #[inline]
-    fn value_at(&self) -> usize {
-        self.key_at() + self.key_len()
+    fn key_at(&self, extra_size: usize) -> usize {
+        self.extra_at() + extra_size
     }
 
     #[inline]
-    fn size(&self) -> usize {
-        self.value_at() + self.value_len()
+    fn value_at(&self, extra_size: usize) -> usize {
+        self.key_at(extra_size) + self.key_len()
     }
+
+    #[inline]
+    fn size(&self, extra_size: usize) -> usize {
+        self.value_at(extra_size) + self.value_len()
+    }
+}
+
+/// What an extra of so many bytes takes: one more for its length, or nothing if there is none.
+#[inline]
+fn extra_size(extra_len: usize) -> usize {
+    if extra_len == 0 { 0 } else { 1 + extra_len }
 }
 
 /// What a block of `size` bytes takes from the heap: malloc (glibc's) adds 8 bytes, rounds up to 16, and gives no less than 32. Blocks
@@ -383,16 +495,25 @@ mod tests {
         (0..len).map(|at| (at as u8).wrapping_mul(31) ^ salt).collect()
     }
 
+    /// An entry with an extra.
+    fn with_extra(key: &[u8], value: &[u8], flags: u32, extra: &[u8], expires: Mono) -> Entry {
+        Entry::joined(Parts { key, first: value, second: b"", flags, extra, expires, version: Version(3) })
+    }
+
     #[test]
     fn what_goes_in_comes_out_for_every_shape_of_entry() {
         let expiries = [Mono::NEVER, Mono(0), Mono(1), Mono(u64::MAX - 1)];
+        let extras = [0, 1, 2, 5, MAX_EXTRA].map(|len| pattern(len, 3));
         for key_len in [0, 1, 7, 255, MAX_KEY] {
             for value_len in [0, 1, 9, 100, 70_000] {
+                let (key, value) = (pattern(key_len, 1), pattern(value_len, 2));
                 for (flags, expires) in expiries.iter().flat_map(|at| [(0, *at), (1, *at), (u32::MAX, *at)]) {
-                    let (key, value) = (pattern(key_len, 1), pattern(value_len, 2));
-                    let entry = Entry::new(&key, &value, flags, expires, Version(u64::MAX - 5));
-                    assert_eq!((entry.key(), entry.value()), (&key[..], &value[..]));
-                    assert_eq!((entry.flags(), entry.expires(), entry.version()), (flags, expires, Version(u64::MAX - 5)));
+                    for extra in &extras {
+                        let entry = with_extra(&key, &value, flags, extra, expires);
+                        assert_eq!((entry.key(), entry.value(), entry.extra()), (&key[..], &value[..], &extra[..]));
+                        assert_eq!((entry.flags(), entry.expires(), entry.version()), (flags, expires, Version(3)));
+                        assert!(entry.footprint() <= footprint_of(key_len, value_len, extra.len()));
+                    }
                 }
             }
         }
@@ -401,46 +522,60 @@ mod tests {
     #[test]
     fn a_joined_value_is_the_first_part_and_then_the_second() {
         for (first, second) in [(&b"ab"[..], &b"cde"[..]), (b"", b"x"), (b"x", b""), (b"", b"")] {
-            let entry = Entry::joined(b"k", first, second, 3, Mono(9), Version(1));
+            let entry = Entry::joined(Parts { key: b"k", first, second, flags: 3, extra: b"", expires: Mono(9), version: Version(1) });
             assert_eq!(entry.value(), [first, second].concat());
             assert_eq!((entry.key(), entry.flags(), entry.expires()), (&b"k"[..], 3, Mono(9)));
         }
     }
 
     #[test]
-    fn stamp_hash_and_count_change_nothing_else() {
-        let mut entry = Entry::new(b"key", b"value", 7, Mono(5), Version(3));
-        for stamp in [0, 1, 0xffff_ffff, 0x1_0000_0000, MAX_STAMP] {
-            entry.set_stamp(stamp);
-            entry.set_hash(!(stamp as u32));
-            for is_copy in [true, false] {
-                entry.set_copy(is_copy);
+    fn stamp_hash_and_marks_change_nothing_else() {
+        for (extra, was_read) in [(&b""[..], false), (b"", true), (b"extra", false), (b"extra", true)] {
+            let mut entry = with_extra(b"key", b"value", 7, extra, Mono(5));
+            (0..2).filter(|_| was_read).for_each(|_| entry.set_read());
+            for stamp in [0, 1, 0xffff_ffff, 0x1_0000_0000, MAX_STAMP] {
                 entry.set_stamp(stamp);
-                assert_eq!((entry.stamp(), entry.hash(), entry.is_copy()), (stamp, !(stamp as u32), is_copy));
+                entry.set_hash(!(stamp as u32));
+                for is_copy in [true, false] {
+                    entry.set_copy(is_copy);
+                    entry.set_stamp(stamp);
+                    assert_eq!((entry.stamp(), entry.hash(), entry.is_copy()), (stamp, !(stamp as u32), is_copy));
+                    assert_eq!((entry.was_read(), entry.extra()), (was_read, extra));
+                }
             }
+            assert_eq!((entry.key(), entry.value(), entry.flags()), (&b"key"[..], &b"value"[..], 7));
+            assert_eq!((entry.expires(), entry.version()), (Mono(5), Version(3)));
         }
-        assert_eq!((entry.key(), entry.value(), entry.flags()), (&b"key"[..], &b"value"[..], 7));
-        assert_eq!((entry.expires(), entry.version()), (Mono(5), Version(3)));
+    }
+
+    #[test]
+    fn an_entry_is_read_from_its_first_read_on() {
+        let mut entry = Entry::new(b"key", b"value", 0, Mono::NEVER, Version(1));
+        assert!(!entry.was_read());
+        entry.set_read();
+        assert!(entry.was_read());
     }
 
     #[test]
     fn an_expiry_changes_in_place_where_there_is_room_and_in_a_copy_where_there_is_not() {
-        let mut roomy = Entry::new(b"key", b"value", 7, Mono(5), Version(3));
+        let mut roomy = with_extra(b"key", b"value", 7, b"extra", Mono(5));
         for expires in [Mono(6), Mono::NEVER, Mono(7)] {
             assert!(roomy.set_expiry(expires));
-            assert_eq!((roomy.expires(), roomy.flags(), roomy.value()), (expires, 7, &b"value"[..]));
+            assert_eq!((roomy.expires(), roomy.flags(), roomy.value(), roomy.extra()), (expires, 7, &b"value"[..], &b"extra"[..]));
         }
-        let mut tight = Entry::new(b"key", b"value", 7, Mono::NEVER, Version(3));
+        let mut tight = with_extra(b"key", b"value", 7, b"extra", Mono::NEVER);
+        assert!(!tight.with_expiry(Mono(6)).was_read());
         tight.set_stamp(11);
         tight.set_hash(12);
         tight.set_copy(true);
+        tight.set_read();
         assert!(tight.set_expiry(Mono::NEVER));
         assert!(!tight.set_expiry(Mono(6)));
         assert_eq!(tight.expires(), Mono::NEVER);
         let copy = tight.with_expiry(Mono(6));
-        assert_eq!((copy.key(), copy.value(), copy.flags()), (&b"key"[..], &b"value"[..], 7));
+        assert_eq!((copy.key(), copy.value(), copy.flags(), copy.extra()), (&b"key"[..], &b"value"[..], 7, &b"extra"[..]));
         assert_eq!((copy.expires(), copy.version(), copy.stamp(), copy.hash()), (Mono(6), Version(3), 11, 12));
-        assert!(copy.is_copy());
+        assert!(copy.is_copy() && copy.was_read());
     }
 
     #[test]
@@ -452,17 +587,22 @@ mod tests {
 
     #[test]
     fn parts_that_are_not_there_take_no_room() {
-        let size = |flags, expires| Entry::new(b"", b"", flags, expires, Version(1)).header().size();
-        assert_eq!(size(0, Mono::NEVER), 24);
-        assert_eq!(size(1, Mono::NEVER), 28);
-        assert_eq!(size(0, Mono(1)), 32);
-        assert_eq!(size(1, Mono(1)), 36);
+        let size = |flags, extra, expires| {
+            let entry = with_extra(b"", b"", flags, extra, expires);
+            entry.header().size(entry.extra_size())
+        };
+        assert_eq!(size(0, b"", Mono::NEVER), 24);
+        assert_eq!(size(1, b"", Mono::NEVER), 28);
+        assert_eq!(size(0, b"", Mono(1)), 32);
+        assert_eq!(size(1, b"", Mono(1)), 36);
+        assert_eq!(size(0, b"x", Mono::NEVER), 26);
+        assert_eq!(size(1, b"extra", Mono(1)), 42);
         assert_eq!((heap_bytes(0), heap_bytes(24), heap_bytes(25), heap_bytes(40), heap_bytes(1_000)), (32, 32, 48, 48, 1_008));
     }
 
     #[test]
     fn debug_output_keeps_key_and_value_to_itself() {
-        let text = format!("{:?}", Entry::new(b"secret-key", b"secret-value", 1, Mono(2), Version(3)));
+        let text = format!("{:?}", with_extra(b"secret-key", b"secret-value", 1, b"secret", Mono(2)));
         assert!(!text.contains("secret") && text.contains("key_len: 10") && text.contains("value_len: 12"), "{text}");
     }
 
@@ -470,5 +610,11 @@ mod tests {
     #[should_panic(expected = "a key of 65536 bytes")]
     fn a_key_over_the_limit_is_refused() {
         drop(Entry::new(&[0; MAX_KEY + 1], b"", 0, Mono::NEVER, Version(1)));
+    }
+
+    #[test]
+    #[should_panic(expected = "an extra of 256 bytes")]
+    fn an_extra_over_the_limit_is_refused() {
+        drop(with_extra(b"", b"", 0, &[0; MAX_EXTRA + 1], Mono::NEVER));
     }
 }

@@ -486,7 +486,7 @@ mod tests {
     }
 
     fn put(journal: &mut Journal, key: &str) {
-        journal.append(&Record::Put { key: key.as_bytes(), value: b"value", flags: 0, expiry: None, version: Version(1) });
+        journal.append(&Record::Put { key: key.as_bytes(), value: b"value", flags: 0, extra: b"", expiry: None, version: Version(1) });
     }
 
     fn keys(store: &MemoryStore) -> Vec<String> {

@@ -7,6 +7,8 @@
 //!  └──── mark ───────┘                                                             └── always five bytes, always last
 //! ```
 //!
+//! A put whose value has an *extra*, a few bytes that travel with it, has the array `[flags, bin extra]` in the place of its flags.
+//!
 //! The first three elements are the original project's whole record, so whatever read its journal can read the beginning of ours. The
 //! *mark* is what a reader searches for to find its way again after damage.
 //!
@@ -30,7 +32,9 @@ use crate::time::Wall;
 pub const MAX_KEY: usize = u16::MAX as usize;
 /// Largest value that is believed; what `limits.max_value` may be at most.
 pub const MAX_VALUE: usize = 512 << 20;
-/// More than what a record takes beside its key and its value.
+/// Longest extra that is believed.
+pub const MAX_EXTRA: usize = u8::MAX as usize;
+/// More than what a record takes beside its key, its value and its extra.
 pub const RECORD_OVERHEAD: usize = 48;
 /// The longest mark, in bytes: that of a delete.
 pub const MAX_MARK: usize = 8;
@@ -44,6 +48,8 @@ const MAX_COMMAND: usize = 6;
 /// Elements of our array, and of the original's.
 const ELEMENTS: u8 = 7;
 const ORIGINAL_ELEMENTS: u8 = 3;
+/// Elements of the array that stands for the flags if there is an extra.
+const FLAGS_AND_EXTRA: u8 = 2;
 
 /// A change of the cache, as the journal keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,8 @@ pub enum Record<'a> {
         value: &'a [u8],
         /// The client's own 32 bits.
         flags: u32,
+        /// What travels with the value; empty is none.
+        extra: &'a [u8],
         /// When the value ends; `None` is never.
         expiry: Option<Wall>,
         /// The version of the write; 0 in the original's files.
@@ -144,10 +152,11 @@ impl<'a> Record<'a> {
 
     fn compose_elements(&self, out: &mut Vec<u8>) -> io::Result<()> {
         debug_assert!(self.key().len() <= MAX_KEY, "a longer key would be written and not be read back");
-        let (flags, expiry, version) = match *self {
-            Record::Put { flags, expiry, version, .. } => (flags, expiry, version),
-            Record::Delete { version, .. } | Record::Flush { version } => (0, None, version),
+        let (flags, extra, expiry, version) = match *self {
+            Record::Put { flags, extra, expiry, version, .. } => (flags, extra, expiry, version),
+            Record::Delete { version, .. } | Record::Flush { version } => (0, &[][..], None, version),
         };
+        debug_assert!(extra.len() <= MAX_EXTRA, "a longer extra would be written and not be read back");
         encode::write_array_len(out, u32::from(ELEMENTS))?;
         encode::write_str(out, self.command())?;
         encode::write_bin(out, self.key())?;
@@ -155,7 +164,13 @@ impl<'a> Record<'a> {
             Record::Put { value, .. } => encode::write_bin(out, value)?,
             Record::Delete { .. } | Record::Flush { .. } => encode::write_nil(out)?,
         }
+        if !extra.is_empty() {
+            encode::write_array_len(out, u32::from(FLAGS_AND_EXTRA))?;
+        }
         encode::write_uint(out, u64::from(flags))?;
+        if !extra.is_empty() {
+            encode::write_bin(out, extra)?;
+        }
         match expiry {
             Some(Wall(ms)) => drop(encode::write_uint(out, ms)?),
             None => encode::write_nil(out)?,
@@ -227,7 +242,7 @@ impl<'a> Cursor<'a> {
         }
         let key = self.string(MAX_KEY)?;
         let value = self.string_or_nil(MAX_VALUE)?;
-        let flags = u32::try_from(self.number()?).map_err(|_| Stop::Invalid)?;
+        let (flags, extra) = self.flags_and_extra()?;
         let expiry = self.number_or_nil()?.map(Wall);
         let version = Version(self.number()?);
         let end = self.at;
@@ -235,7 +250,7 @@ impl<'a> Cursor<'a> {
             return Err(Stop::Invalid);
         }
         match (command, value) {
-            (b"put", Some(value)) => Ok(Record::Put { key, value, flags, expiry, version }),
+            (b"put", Some(value)) => Ok(Record::Put { key, value, flags, extra, expiry, version }),
             (b"delete", None) => Ok(Record::Delete { key, version }),
             (b"flush", None) => Ok(Record::Flush { version }),
             _ => Err(Stop::Invalid),
@@ -251,10 +266,21 @@ impl<'a> Cursor<'a> {
         let key = self.string(MAX_KEY)?;
         let value = self.string_or_nil(MAX_VALUE)?;
         match (command, value) {
-            (b"put", Some(value)) => Ok(Record::Put { key, value, flags: 0, expiry: None, version: Version(0) }),
+            (b"put", Some(value)) => Ok(Record::Put { key, value, flags: 0, extra: b"", expiry: None, version: Version(0) }),
             (b"delete", _) => Ok(Record::Delete { key, version: Version(0) }),
             _ => Err(Stop::Invalid),
         }
+    }
+
+    /// A number, or an array of a number and what is beside it.
+    fn flags_and_extra(&mut self) -> Result<(u32, &'a [u8]), Stop> {
+        let begin = self.at;
+        let has_extra = matches!(self.marker()?, Marker::FixArray(FLAGS_AND_EXTRA));
+        if !has_extra {
+            self.at = begin;
+        }
+        let flags = u32::try_from(self.number()?).map_err(|_| Stop::Invalid)?;
+        Ok((flags, if has_extra { self.string(MAX_EXTRA)? } else { &[] }))
     }
 
     fn array(&mut self, elements: u8) -> Result<(), Stop> {
@@ -338,7 +364,11 @@ mod tests {
     }
 
     fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
-        Record::Put { key, value, flags: 7, expiry: Some(Wall(1_700_000_000_000)), version: Version(5 << 32 | 1) }
+        Record::Put { key, value, flags: 7, extra: b"", expiry: Some(Wall(1_700_000_000_000)), version: Version(5 << 32 | 1) }
+    }
+
+    fn put_with<'a>(key: &'a [u8], value: &'a [u8], extra: &'a [u8]) -> Record<'a> {
+        Record::Put { key, value, flags: 7, extra, expiry: None, version: Version(9) }
     }
 
     #[test]
@@ -346,6 +376,8 @@ mod tests {
         let bytes = composed(&put(b"k", b"v"), 0);
         assert!(bytes.starts_with(b"\x97\xa3put\xc4\x01k\xc4\x01v\x07\xcf"));
         assert_eq!(bytes[bytes.len() - 5], 0xce);
+        let bytes = composed(&put_with(b"k", b"v", b"ex"), 0);
+        assert!(bytes.starts_with(b"\x97\xa3put\xc4\x01k\xc4\x01v\x92\x07\xc4\x02ex\xc0\x09\xce"));
         let bytes = composed(&Record::Delete { key: b"k", version: Version(9) }, 0);
         assert!(bytes.starts_with(b"\x97\xa6delete\xc4\x01k\xc0\x00\xc0\x09\xce"));
         let bytes = composed(&Record::Flush { version: Version(9) }, 0);
@@ -361,35 +393,41 @@ mod tests {
             let (version, offset) = (Version(prng.next_u64()), prng.next_u64());
             let expiry = (size % 2 == 0).then(|| Wall(prng.next_u64()));
             for record in [
-                Record::Put { key, value: &value, flags: prng.next_u64() as u32, expiry, version },
+                Record::Put { key, value: &value, flags: prng.next_u64() as u32, extra: b"", expiry, version },
+                Record::Put { key, value: &value, flags: prng.next_u64() as u32, extra: &value[..size.min(MAX_EXTRA)], expiry, version },
                 Record::Delete { key, version },
                 Record::Flush { version },
             ] {
                 let bytes = composed(&record, offset);
                 assert_eq!(OURS.parse(&bytes, offset), Parsed::Complete { record, length: bytes.len() });
-                assert!(bytes.len() <= key.len() + value.len() + RECORD_OVERHEAD);
+                let extra_len = if let Record::Put { extra, .. } = record { extra.len() } else { 0 };
+                assert!(bytes.len() <= key.len() + value.len() + extra_len + RECORD_OVERHEAD);
             }
         }
     }
 
     #[test]
     fn a_record_cut_anywhere_asks_for_more_and_never_for_too_much() {
-        let bytes = composed(&put(b"some key", &[1; 300]), 40);
-        for cut in 0..bytes.len() {
-            match OURS.parse(&bytes[..cut], 40) {
-                Parsed::Incomplete { needs } => assert!(needs > cut && needs <= bytes.len(), "{cut}: {needs}"),
-                other => panic!("{cut}: {other:?}"),
+        for record in [put(b"some key", &[1; 300]), put_with(b"some key", &[1; 300], &[2; 255])] {
+            let bytes = composed(&record, 40);
+            for cut in 0..bytes.len() {
+                match OURS.parse(&bytes[..cut], 40) {
+                    Parsed::Incomplete { needs } => assert!(needs > cut && needs <= bytes.len(), "{cut}: {needs}"),
+                    other => panic!("{cut}: {other:?}"),
+                }
             }
         }
     }
 
     #[test]
     fn one_flipped_bit_anywhere_is_no_record() {
-        let bytes = composed(&put(b"some key", b"some value"), 40);
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert!(!matches!(OURS.parse(&damaged, 40), Parsed::Complete { .. }), "bit {bit}");
+        for record in [put(b"some key", b"some value"), put_with(b"some key", b"some value", b"some extra")] {
+            let bytes = composed(&record, 40);
+            for bit in 0..bytes.len() * 8 {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert!(!matches!(OURS.parse(&damaged, 40), Parsed::Complete { .. }), "bit {bit}");
+            }
         }
     }
 
@@ -405,6 +443,8 @@ mod tests {
         assert_eq!(OURS.parse(b"\x97\xa3put\xc6\x00\x01\x00\x00", 0), Parsed::Invalid);
         assert_eq!(OURS.parse(b"\x97\xa3put\xc4\x01k\xc6\x20\x00\x00\x01", 0), Parsed::Invalid);
         assert_eq!(OURS.parse(b"\x97\xa3put\xc4\x01k\xc6\x20\x00\x00\x00", 0), Parsed::Incomplete { needs: 13 + MAX_VALUE });
+        assert_eq!(OURS.parse(b"\x97\xa3put\xc4\x01k\xc4\x01v\x92\x07\xc5\x01\x00", 0), Parsed::Invalid);
+        assert_eq!(OURS.parse(b"\x97\xa3put\xc4\x01k\xc4\x01v\x93\x07\xc4\x01", 0), Parsed::Invalid);
     }
 
     #[test]
@@ -418,7 +458,7 @@ mod tests {
 
     #[test]
     fn the_originals_records_are_read_raw_or_bin() {
-        let put = Record::Put { key: b"k", value: b"v", flags: 0, expiry: None, version: Version(0) };
+        let put = Record::Put { key: b"k", value: b"v", flags: 0, extra: b"", expiry: None, version: Version(0) };
         for bytes in [&b"\x93\xa3put\xa1k\xa1v"[..], b"\x93\xa3put\xd9\x01k\xda\x00\x01v", b"\x93\xc4\x03put\xc4\x01k\xc4\x01v"] {
             assert_eq!(Format::Original.parse(bytes, 3), Parsed::Complete { record: put, length: bytes.len() });
         }

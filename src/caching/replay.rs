@@ -415,7 +415,7 @@ mod tests {
             let record = match n % 5 {
                 3 => Record::Delete { key: key.as_bytes(), version },
                 4 => Record::Flush { version },
-                _ => Record::Put { key: key.as_bytes(), value: value.as_bytes(), flags: 0, expiry: None, version },
+                _ => Record::Put { key: key.as_bytes(), value: value.as_bytes(), flags: 0, extra: b"", expiry: None, version },
             };
             record.compose(SALT, bytes.len() as u64, &mut bytes);
             records.push(keep(&record));
@@ -622,7 +622,7 @@ mod tests {
 
     #[test]
     fn a_record_inside_a_value_never_comes_out_of_it() {
-        let evil = Record::Put { key: b"victim", value: b"evil", flags: 0, expiry: None, version: Version(u64::MAX) };
+        let evil = Record::Put { key: b"victim", value: b"evil", flags: 0, extra: b"", expiry: None, version: Version(u64::MAX) };
         let (mut same_file, mut same_place) = (Vec::new(), Vec::new());
         evil.compose(SALT, 0, &mut same_file); // copied from elsewhere in this file
         for offset in 0..64 {
@@ -632,7 +632,7 @@ mod tests {
             let mut bytes = Vec::new();
             Record::Delete { key: b"before", version: Version(1) }.compose(SALT, 0, &mut bytes);
             let (begin, version) = (bytes.len(), Version(2));
-            Record::Put { key: b"k", value: &value, flags: 0, expiry: None, version }.compose(SALT, begin as u64, &mut bytes);
+            Record::Put { key: b"k", value: &value, flags: 0, extra: b"", expiry: None, version }.compose(SALT, begin as u64, &mut bytes);
             let end = bytes.len();
             Record::Delete { key: b"after", version: Version(3) }.compose(SALT, end as u64, &mut bytes);
             for at in begin..end {
@@ -648,11 +648,11 @@ mod tests {
     fn a_length_that_lies_hides_no_record() {
         let mut bytes = Vec::new();
         let version = Version(1);
-        Record::Put { key: b"k", value: &[b'v'; 300], flags: 0, expiry: None, version }.compose(SALT, 0, &mut bytes);
+        Record::Put { key: b"k", value: &[b'v'; 300], flags: 0, extra: b"", expiry: None, version }.compose(SALT, 0, &mut bytes);
         let first = bytes.len();
         for n in 0..100u8 {
             let offset = bytes.len() as u64;
-            Record::Put { key: &[n], value: b"v", flags: 0, expiry: None, version }.compose(SALT, offset, &mut bytes);
+            Record::Put { key: &[n], value: b"v", flags: 0, extra: b"", expiry: None, version }.compose(SALT, offset, &mut bytes);
         }
         for length in [0, 200, 301, 1500, u16::MAX] {
             bytes[10..12].copy_from_slice(&length.to_be_bytes()); // the value's
@@ -668,7 +668,8 @@ mod tests {
         let mut bytes = Vec::new();
         for version in 1..=3 {
             let offset = bytes.len() as u64;
-            Record::Put { key: b"k", value: &value, flags: 0, expiry: None, version: Version(version) }.compose(SALT, offset, &mut bytes);
+            Record::Put { key: b"k", value: &value, flags: 0, extra: b"", expiry: None, version: Version(version) }
+                .compose(SALT, offset, &mut bytes);
         }
         (0..2 * BLOCK).for_each(|_| bytes.push(0));
         let mut file = FileReplay::new(OURS, bytes.len() as u64);

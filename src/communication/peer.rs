@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use crate::caching::Version;
 use crate::msgpack::{Malformed, Parse, Reader, Writer};
 use crate::node::command::{Action, Command, Expiry, Store, StoreMode};
-use crate::node::message::{Change, Digest, Introduction, Message, Outcome, Promise, Pulse, RequestId, Tag};
+use crate::node::message::{Change, Digest, Introduction, MAX_EXTRA, Message, Outcome, Promise, Pulse, RequestId, Tag};
 use crate::node::reply::Failure;
 use crate::topology::membership::MAX_MEMBERS;
 use crate::topology::view::{View, ViewId};
@@ -191,8 +191,9 @@ impl Writer<'_> {
 
     fn change(&mut self, change: &Change<'_>) -> &mut Self {
         match change {
-            Change::Put { key, value, flags, ttl_ms, version } => {
-                self.array(6).number(0).bytes(key).bytes(value).number((*flags).into()).optional_number(*ttl_ms).number(version.0)
+            Change::Put { key, value, flags, extra, ttl_ms, version } => {
+                self.array(7).number(0).bytes(key).bytes(value).number((*flags).into()).bytes(extra);
+                self.optional_number(*ttl_ms).number(version.0)
             }
             Change::Delete { key, version } => self.array(3).number(1).bytes(key).number(version.0),
             Change::Keep { key, version, ttl_ms } => self.array(4).number(2).bytes(key).number(version.0).optional_number(*ttl_ms),
@@ -396,10 +397,10 @@ impl<'a> Reader<'a> {
     fn change(&mut self) -> Parse<Change<'a>> {
         let fields = self.array()?;
         Ok(match (self.number()?, fields) {
-            (0, 6) => {
+            (0, 7) => {
                 let (key, value) = (Cow::Borrowed(self.bytes()?), Cow::Borrowed(self.bytes()?));
-                let (flags, ttl_ms) = (self.number_u32()?, self.optional_number()?);
-                Change::Put { key, value, flags, ttl_ms, version: Version(self.number()?) }
+                let (flags, extra, ttl_ms) = (self.number_u32()?, self.extra()?, self.optional_number()?);
+                Change::Put { key, value, flags, extra, ttl_ms, version: Version(self.number()?) }
             }
             (1, 3) => Change::Delete { key: Cow::Borrowed(self.bytes()?), version: Version(self.number()?) },
             (2, 4) => {
@@ -413,6 +414,12 @@ impl<'a> Reader<'a> {
             }
             _ => return Err(Malformed),
         })
+    }
+
+    /// What travels with a value: an entry takes no more of it than it can hold.
+    fn extra(&mut self) -> Parse<Cow<'a, [u8]>> {
+        let extra = self.bytes()?;
+        if extra.len() <= MAX_EXTRA { Ok(Cow::Borrowed(extra)) } else { Err(Malformed) }
     }
 
     fn list(&mut self) -> Parse<Option<Vec<(u64, u64)>>> {
@@ -575,7 +582,10 @@ mod tests {
         };
         let mirror = |tag, change| Message::Mirror { view: id, number: 70_000, done: 69_999, tag, change };
         let key = Cow::Borrowed(&b"key"[..]);
-        let put = Change::Put { key: key.clone(), value: Cow::Borrowed(b"v\0"), flags: 7, ttl_ms: Some(5), version: Version(8) };
+        let put = |extra: &'static [u8]| {
+            let (value, extra) = (Cow::Borrowed(&b"v\0"[..]), Cow::Borrowed(extra));
+            Change::Put { key: key.clone(), value, flags: 7, extra, ttl_ms: Some(5), version: Version(8) }
+        };
         let tag = Tag { seat: 2, serial: 99, outcome: Outcome::Stored { version: Version(8), old: None } };
         let mut messages = vec![
             Message::Prepare { base: ViewId::default(), ballot: 1 << 40 },
@@ -585,7 +595,8 @@ mod tests {
             Message::Accept { base: id, ballot: 3, view: Box::new(view.clone()), silent: vec![0, 700] },
             Message::Accepted { base: id, ballot: 3 },
             Message::Commit(Box::new(view)),
-            mirror(Some(tag), put),
+            mirror(Some(tag), put(b"")),
+            mirror(None, put(&[9; MAX_EXTRA])),
             mirror(None, Change::Delete { key: key.clone(), version: Version(9) }),
             mirror(None, Change::Keep { key: key.clone(), version: Version(2), ttl_ms: None }),
             mirror(None, Change::Drop { from: 0, to: u32::MAX, digests: vec![0, u64::MAX] }),
@@ -657,6 +668,15 @@ mod tests {
             longer[..LENGTH_BYTES].copy_from_slice(&((whole.len() - LENGTH_BYTES + 1) as u32).to_be_bytes());
             assert!(matches!(next_frame(&longer, MAX), Frame::Invalid(_)), "bytes behind a message");
         }
+    }
+
+    #[test]
+    fn an_extra_that_no_entry_can_hold_is_refused() {
+        let (key, value, extra) = (Cow::Borrowed(&b"k"[..]), Cow::Borrowed(&b"v"[..]), Cow::Owned(vec![0; MAX_EXTRA + 1]));
+        let change = Change::Put { key, value, flags: 0, extra, ttl_ms: None, version: Version(1) };
+        let mut bytes = Vec::new();
+        compose(&Message::Mirror { view: ViewId::default(), number: 1, done: 0, tag: None, change }, &mut bytes);
+        assert!(matches!(next_frame(&bytes, MAX), Frame::Invalid(_)));
     }
 
     #[test]

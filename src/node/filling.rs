@@ -323,7 +323,7 @@ impl Node {
             let Some(entry) = self.cache.peek(key, hash, now.mono) else { continue };
             let is_value = matches!(todo, Todo::Put(_));
             let change = if is_value { put_of(entry, now.mono) } else { keep_of(entry, now.mono) };
-            let bytes = CHANGE_OVERHEAD + key.len() + if is_value { entry.value().len() } else { 0 };
+            let bytes = CHANGE_OVERHEAD + key.len() + if is_value { entry.value().len() + entry.extra().len() } else { 0 };
             let number = self.mirroring.fill(&pool, member, hash, &change, out);
             job.note_said(number, bytes, is_value);
         }
@@ -336,6 +336,7 @@ pub(super) fn put_of(entry: &Entry, now: Mono) -> Change<'_> {
         key: entry.key().into(),
         value: entry.value().into(),
         flags: entry.flags(),
+        extra: entry.extra().into(),
         ttl_ms: ttl_of(entry, now),
         version: entry.version(),
     }

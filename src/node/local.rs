@@ -15,7 +15,7 @@ use super::remembered::Known;
 use super::reply::{Failure, Reply, Value};
 use super::{Node, Origin, Outputs, answer, tally};
 use crate::caching::cache::Cache;
-use crate::caching::entry::Entry;
+use crate::caching::entry::{Entry, Parts};
 use crate::caching::journal::Journal;
 use crate::caching::record::Record;
 use crate::caching::{Version, entry};
@@ -138,8 +138,8 @@ impl Node {
         let version = self.next_version();
         let value: &[u8] = &store.value;
         let entry = match (store.mode, self.cache.peek(task.key(), task.hash, task.now.mono)) {
-            (StoreMode::Append, Some(old)) => Entry::joined(task.key(), old.value(), value, old.flags(), old.expires(), version),
-            (StoreMode::Prepend, Some(old)) => Entry::joined(task.key(), value, old.value(), old.flags(), old.expires(), version),
+            (StoreMode::Append, Some(old)) => Entry::joined(Parts { version, second: value, ..old.parts() }),
+            (StoreMode::Prepend, Some(old)) => Entry::joined(Parts { version, first: value, second: old.value(), ..old.parts() }),
             _ => Entry::new(task.key(), value, store.flags, expires, version),
         };
         let old = self.write(task, entry, Outcome::Stored { version, old: None }, out);
@@ -150,9 +150,9 @@ impl Node {
     /// Looks at a write's condition and at its size.
     fn judge_store(&self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
         let present = self.cache.peek(task.key(), task.hash, task.now.mono);
-        let size = match (store.mode, present) {
-            (StoreMode::Append | StoreMode::Prepend, Some(old)) => old.value().len() + store.value.len(),
-            _ => store.value.len(),
+        let (size, extra_len) = match (store.mode, present) {
+            (StoreMode::Append | StoreMode::Prepend, Some(old)) => (old.value().len() + store.value.len(), old.extra().len()),
+            _ => (store.value.len(), 0),
         };
         let refusal = match (store.mode, present) {
             (StoreMode::Add, Some(_)) => Some(Reply::NotStored),
@@ -169,7 +169,7 @@ impl Node {
             return Verdict::Answer(Reply::Failed(&Failure::TooLarge));
         }
         let bounds = self.cache.bounds();
-        if bounds.max_bytes > 0 && entry::footprint_of(task.key().len(), size) as u64 > bounds.max_bytes {
+        if bounds.max_bytes > 0 && entry::footprint_of(task.key().len(), size, extra_len) as u64 > bounds.max_bytes {
             return Verdict::Answer(Reply::Failed(&Failure::OutOfMemory));
         }
         Verdict::Write
@@ -254,9 +254,9 @@ impl Node {
     /// Does what another node says of a key that it owns.
     pub(super) fn apply(&mut self, now: Now, change: &Change<'_>) {
         match change {
-            Change::Put { key, value, flags, ttl_ms, version } => {
+            Change::Put { key, value, flags, extra, ttl_ms, version } => {
                 let expires = ttl_ms.map_or(Mono::NEVER, |ms| now.mono.plus(ms));
-                let entry = Entry::new(key, value, *flags, expires, *version);
+                let entry = Entry::joined(Parts { key, first: value, second: b"", flags: *flags, extra, expires, version: *version });
                 if let Some(journal) = &mut self.journal {
                     journal.append(&record_of(&entry, now));
                 }
@@ -371,7 +371,8 @@ fn value_of(entry: &Entry, now: Mono) -> Value<'_> {
 fn record_of(entry: &Entry, now: Now) -> Record<'_> {
     let expires = entry.expires();
     let expiry = (expires != Mono::NEVER).then(|| now.wall_at(expires));
-    Record::Put { key: entry.key(), value: entry.value(), flags: entry.flags(), expiry, version: entry.version() }
+    let (key, value, flags, extra, version) = (entry.key(), entry.value(), entry.flags(), entry.extra(), entry.version());
+    Record::Put { key, value, flags, extra, expiry, version }
 }
 
 /// The moment a client means; `None` if it is over.

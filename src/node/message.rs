@@ -13,11 +13,12 @@ use std::borrow::Cow;
 use super::command::Command;
 use super::reply::{Failure, Reply, Value};
 use crate::caching::Version;
+pub use crate::caching::entry::MAX_EXTRA;
 use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The number of a parked request: its place in the asker's table and the generation of that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -229,6 +230,8 @@ pub enum Change<'a> {
         value: Cow<'a, [u8]>,
         /// The client's own 32 bits.
         flags: u32,
+        /// What travels with the value, at most [`MAX_EXTRA`] bytes; empty is none.
+        extra: Cow<'a, [u8]>,
         /// Milliseconds it has left; `None` is for ever.
         ttl_ms: Option<u64>,
         /// Its version.

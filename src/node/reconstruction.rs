@@ -13,7 +13,7 @@ use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::cache::{Bounds, Cache, PARTITIONS};
-use crate::caching::entry::Entry;
+use crate::caching::entry::{Entry, Parts};
 use crate::caching::journal::Journal;
 use crate::caching::record::Record;
 use crate::hash::Hasher;
@@ -125,8 +125,7 @@ impl Node {
             let hash = self.hasher.hash(entry.key());
             let is_news = self.cache.peek(entry.key(), hash, now.mono).is_none() && !reconstruction.removed.contains(entry.key());
             if is_news && entry.expires() > now.mono {
-                let copy = Entry::new(entry.key(), entry.value(), entry.flags(), entry.expires(), entry.version());
-                self.cache.put(hash, copy, now.mono);
+                self.cache.put(hash, Entry::joined(entry.parts()), now.mono);
                 self.make_room(out);
             }
         }
@@ -151,13 +150,13 @@ impl Node {
 /// Applies a record to a cache.
 fn apply(cache: &mut Cache, hasher: &Hasher, record: &Record<'_>, now: Now, is_copy: bool) {
     match record {
-        Record::Put { key, value, flags, expiry, version } => {
+        Record::Put { key, value, flags, extra, expiry, version } => {
             let hash = hasher.hash(key);
             let expires = expiry.map_or(Mono::NEVER, |wall| now.mono_at(wall));
             if expires <= now.mono {
                 cache.remove(key, hash, now.mono);
             } else {
-                let entry = Entry::new(key, value, *flags, expires, *version);
+                let entry = Entry::joined(Parts { key, first: value, second: b"", flags: *flags, extra, expires, version: *version });
                 // Whose it is, a view will say.
                 if is_copy {
                     cache.put_copy(hash, entry, now.mono)

@@ -29,7 +29,8 @@ const WHO: &str = "spydercache journal";
 const USAGE_TEXT: &str = "Usage: spydercache journal [options] FILE...
 
 Prints each record of segments (journal-*.msgpack) or of the original's journal files. Damage is told on standard error with its offset,
-and by the exit code 1. JSON has whole values; keys and values that are not UTF-8 become key_hex and value_hex.";
+and by the exit code 1. JSON has whole values; keys and values that are not UTF-8 become key_hex and value_hex. An extra is what a value
+carries for the dialect that it was written in; few have one.";
 
 /// Runs the tool.
 pub fn run(args: &[String]) -> i32 {
@@ -138,12 +139,13 @@ fn as_whole_line(_: &str, _: u64, record: &Record) -> String {
 fn line(record: &Record, most: usize) -> String {
     let (command, key) = (record.command(), record.key().escape_ascii());
     match record {
-        Record::Put { value, flags, expiry, version, .. } => {
+        Record::Put { value, flags, extra, expiry, version, .. } => {
             let shown = value[..value.len().min(most)].escape_ascii();
             // A real one would have been escaped.
             let more = if value.len() > most { "…" } else { "" };
             let (length, expires, version) = (value.len(), expiry.map_or_else(|| "never".into(), date), version.0);
-            format!("{command} \"{key}\" ({length} bytes) \"{shown}{more}\" flags={flags} expires={expires} version={version}\n")
+            let extra = if extra.is_empty() { String::new() } else { format!(" extra=\"{}\"", extra.escape_ascii()) };
+            format!("{command} \"{key}\" ({length} bytes) \"{shown}{more}\" flags={flags}{extra} expires={expires} version={version}\n")
         }
         Record::Delete { version, .. } => format!("{command} \"{key}\" version={}\n", version.0),
         Record::Flush { version } => format!("{command} version={}\n", version.0),
@@ -153,10 +155,11 @@ fn line(record: &Record, most: usize) -> String {
 fn as_json(path: &str, offset: u64, record: &Record) -> String {
     let (file, command) = (json::quoted(path), record.command());
     let fields = match record {
-        Record::Put { key, value, flags, expiry, version } => {
+        Record::Put { key, value, flags, extra, expiry, version } => {
             let (key, length, value) = (json::bytes_field("key", key), value.len(), json::bytes_field("value", value));
             let expires = expiry.map_or_else(|| "null".into(), |expiry| expiry.0.to_string());
-            format!("{key},\"bytes\":{length},{value},\"flags\":{flags},\"expires_ms\":{expires},\"version\":\"{}\"", version.0)
+            let extra = if extra.is_empty() { String::new() } else { format!(",{}", json::bytes_field("extra", extra)) };
+            format!("{key},\"bytes\":{length},{value},\"flags\":{flags}{extra},\"expires_ms\":{expires},\"version\":\"{}\"", version.0)
         }
         Record::Delete { key, version } => format!("{},\"version\":\"{}\"", json::bytes_field("key", key), version.0),
         Record::Flush { version } => format!("\"version\":\"{}\"", version.0),
@@ -281,7 +284,11 @@ mod tests {
     const SALT: u32 = 0x9f3c_2ab1;
 
     fn put<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
-        Record::Put { key, value, flags: 7, expiry: None, version: Version(9) }
+        put_with(key, value, b"")
+    }
+
+    fn put_with<'a>(key: &'a [u8], value: &'a [u8], extra: &'a [u8]) -> Record<'a> {
+        Record::Put { key, value, flags: 7, extra, expiry: None, version: Version(9) }
     }
 
     /// A segment of three records in a folder of its own, spoilt by `spoil`, which is told where the records begin.
@@ -318,6 +325,8 @@ mod tests {
     fn a_record_is_a_line_that_a_person_can_read_and_no_byte_of_it_escapes() {
         let line = as_line("f", 0, &put(b"a \"b\"\n", b"\x1b[2J\xff"));
         assert_eq!(line, "put \"a \\\"b\\\"\\n\" (5 bytes) \"\\x1b[2J\\xff\" flags=7 expires=never version=9\n");
+        let line = as_line("f", 0, &put_with(b"k", b"v", b"text/plain\x1b"));
+        assert_eq!(line, "put \"k\" (1 bytes) \"v\" flags=7 extra=\"text/plain\\x1b\" expires=never version=9\n");
         assert_eq!(as_line("f", 0, &Record::Delete { key: b"k", version: Version(1) }), "delete \"k\" version=1\n");
         assert_eq!(as_line("f", 0, &Record::Flush { version: Version(1) }), "flush version=1\n");
     }
@@ -332,10 +341,11 @@ mod tests {
     #[test]
     fn the_json_form_has_the_whole_record() {
         let expiry = Some(Wall(1_700_000_000_123));
-        let record = Record::Put { key: b"k", value: b"\xff", flags: 1, expiry, version: Version(u64::MAX) };
+        let record = Record::Put { key: b"k", value: b"\xff", flags: 1, extra: b"", expiry, version: Version(u64::MAX) };
         let json = "{\"file\":\"f\",\"offset\":5,\"command\":\"put\",\"key\":\"k\",\"bytes\":1,\"value_hex\":\"ff\",\"flags\":1,\
                     \"expires_ms\":1700000000123,\"version\":\"18446744073709551615\"}\n";
         assert_eq!(as_json("f", 5, &record), json);
+        assert!(as_json("f", 5, &put_with(b"k", b"v", b"text")).contains(",\"flags\":7,\"extra\":\"text\",\"expires_ms\":null,"));
         let json = "{\"file\":\"f\",\"offset\":5,\"command\":\"flush\",\"version\":\"2\"}\n";
         assert_eq!(as_json("f", 5, &Record::Flush { version: Version(2) }), json);
     }

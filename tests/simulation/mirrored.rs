@@ -235,7 +235,8 @@ impl World {
         let node = &host.process.as_ref()?.node;
         let (name, now) = (name_of(key), host.read_clock(self.now).mono);
         let entry = node.cache().peek(&name, node.hash(&name), now);
-        let content = entry.map(|entry| (String::from_utf8_lossy(entry.value()).into_owned(), entry.flags(), entry.version().0));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let content = entry.map(|entry| (text(entry.value()), entry.flags(), text(entry.extra()), entry.version().0));
         let left_ms = entry.filter(|entry| entry.expires() != Mono::NEVER).map(|entry| entry.expires().since(now));
         Some(Copy { host: index, content, left_ms })
     }
@@ -254,8 +255,8 @@ impl World {
 struct Copy {
     #[allow(dead_code)] // told to people
     host: usize,
-    /// Its value, flags and version.
-    content: Option<(String, u32, u64)>,
+    /// Its value, flags, extra and version.
+    content: Option<(String, u32, String, u64)>,
     left_ms: Option<u64>,
 }
 
