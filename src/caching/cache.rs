@@ -12,7 +12,8 @@
 //! entry to the back of its partition's list. A read does so only if more than a quarter of the cache has moved since the entry last
 //! did: a hot key does not rewrite a list at each read, which costs two cache misses for the neighbours, and yet the entry that is evicted
 //! is always among the oldest third. Up to 1,024 entries each read moves, and the order is exact. Who evicts takes the partition whose
-//! front has the oldest stamp; `oldest` finds it.
+//! front has the oldest stamp; `oldest` finds it. `ages` knows when the clock showed what, so that a stamp tells how long ago it was given;
+//! for its sake, once a second, a read moves its entry in any case.
 //!
 //! # Whose the entries are
 //!
@@ -32,6 +33,7 @@
 //!
 //! The cache reads no clock, hashes no key on its way (the caller has) and iterates over nothing whose order depends on chance.
 
+mod ages;
 mod graveyard;
 mod oldest;
 mod partition;
@@ -41,6 +43,7 @@ use crate::caching::expiry::{ExpiryIndex, Mark};
 use crate::hash::{Hasher, KeyHash};
 use crate::time::Mono;
 
+use ages::Ages;
 use graveyard::Graveyard;
 use oldest::Oldest;
 use partition::{Identity, Listed, Partition, identity_of};
@@ -77,6 +80,7 @@ pub struct Cache {
     bounds: Bounds,
     hasher: Hasher,
     clock: u64,
+    ages: Ages,
     len: usize,
     bytes: u64,
     overhead: u64,
@@ -109,6 +113,7 @@ impl Cache {
             bounds,
             hasher,
             clock: 0,
+            ages: Ages::default(),
             len: 0,
             bytes: 0,
             overhead: 0,
@@ -203,8 +208,9 @@ impl Cache {
         }
         let lazy = if self.len > EXACT_UP_TO { self.len as u64 / LAZY_SHARE } else { 0 };
         entry.set_read();
-        if self.clock - entry.stamp() > lazy {
+        if self.clock - entry.stamp() > lazy || self.ages.is_due(now) {
             self.clock = tick(self.clock);
+            self.ages.note(self.clock, now);
             entry.set_stamp(self.clock);
             found.to_back();
         }
@@ -216,6 +222,15 @@ impl Cache {
     #[must_use]
     pub fn peek(&self, key: &[u8], hash: KeyHash, now: Mono) -> Option<&Entry> {
         self.partitions[partition_of(hash.place)].find(kept(hash), |entry| entry.key() == key).filter(|entry| entry.is_live(now))
+    }
+
+    /// How many milliseconds ago one of its entries was last used, as exactly as the order of use knows it: up to 1,024 entries within a
+    /// second, or a fiftieth of what has passed. In a larger cache a read does not move its entry before a quarter of the cache has moved,
+    /// and what did not move it is not known here: then this tells more than is true. An entry from the journal counts as used when it was
+    /// taken in, and a copy when it was passed over.
+    #[must_use]
+    pub fn idle_ms(&self, entry: &Entry, now: Mono) -> u64 {
+        self.ages.moment_of(entry.stamp()).map_or(0, |moment| now.since(moment))
     }
 
     /// As [`put`](Cache::put), of a key that another node owns.
@@ -434,6 +449,7 @@ impl Cache {
     fn insert(&mut self, hash: KeyHash, mut entry: Entry, now: Mono) -> Option<Entry> {
         let (partition, hash) = (partition_of(hash.place), kept(hash));
         self.clock = tick(self.clock);
+        self.ages.note(self.clock, now);
         entry.set_stamp(self.clock);
         entry.set_hash(hash);
         let expires = entry.expires();
@@ -971,6 +987,50 @@ mod tests {
 
     fn random_expiry(prng: &mut Prng, now: Mono) -> Mono {
         if prng.chance(1, 2) { Mono::NEVER } else { now.plus(prng.below(60)) }
+    }
+
+    /// Whether the key was read, and how long it has been idle, before anybody asks for it.
+    fn looked_at(cache: &Cache, key: &str, now: Mono) -> (bool, u64) {
+        let entry = cache.peek(key.as_bytes(), cache.hasher().hash(key.as_bytes()), now).expect("it is there");
+        (entry.was_read(), cache.idle_ms(entry, now))
+    }
+
+    #[test]
+    fn a_value_is_fresh_until_it_is_read_and_to_look_at_it_is_not_to_read_it() {
+        let mut cache = cache(0, 0);
+        put(&mut cache, "a", b"1", Mono::NEVER);
+        assert!((0..2).all(|_| !looked_at(&cache, "a", NOW).0));
+        let hash = cache.hasher().hash(b"a");
+        assert!(cache.get(b"a", hash, NOW).expect("it is there").was_read());
+        assert!(looked_at(&cache, "a", NOW).0);
+        for expires in [Mono(2_000), Mono::NEVER] {
+            assert!(cache.set_expiry(b"a", hash, expires, NOW).expect("it is there").was_read());
+        }
+        put(&mut cache, "a", b"2", Mono::NEVER);
+        assert!(!looked_at(&cache, "a", NOW).0, "another value, which nobody has read");
+        cache.check_invariants();
+    }
+
+    #[test]
+    fn how_long_an_entry_was_idle_is_told_to_a_second_and_never_too_short() {
+        let mut cache = cache(0, 0);
+        let mut prng = Prng::new(9);
+        let mut used: BTreeMap<String, Mono> = BTreeMap::new();
+        let mut now = NOW;
+        for _ in 0..5_000 {
+            let key = prng.below(100).to_string();
+            let hash = cache.hasher().hash(key.as_bytes());
+            if prng.chance(1, 2) || !used.contains_key(&key) {
+                cache.put(hash, Entry::new(key.as_bytes(), b"", 0, Mono::NEVER, Version(1)), now);
+            } else {
+                assert!(cache.get(key.as_bytes(), hash, now).is_some());
+            }
+            used.insert(key, now);
+            now = now.plus(prng.below(700));
+            let key = used.keys().nth(prng.below(used.len() as u64) as usize).expect("it is not empty").clone();
+            let (truth, (_, told)) = (now.since(used[&key]), looked_at(&cache, &key, now));
+            assert!((truth..truth + 1_000).contains(&told), "{key}: {truth}, not {told}");
+        }
     }
 
     #[test]
