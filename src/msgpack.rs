@@ -157,7 +157,8 @@ impl<'a> Reader<'a> {
         if self.skip_nil() { Ok(None) } else { Ok(Some(self.number()?)) }
     }
 
-    fn skip_nil(&mut self) -> bool {
+    /// Is there nothing here? If so, it has been read.
+    pub fn skip_nil(&mut self) -> bool {
         let rest = self.rest.remaining_slice();
         let nil = rest.first() == Some(&Marker::Null.to_u8());
         if nil {

@@ -18,7 +18,7 @@ use std::str;
 use memchr::memchr;
 
 use super::memcached::{is_key, push_text};
-use crate::node::command::{Action, Admin, Command, Expiry, Request, Store, StoreMode};
+use crate::node::command::{Action, Admin, Command, Request, Store};
 use crate::node::reply::{FillingLine, PeerLine, Report, RingLine, SelfLine, TieLine, ViewLine, Why};
 
 const HELP: &[u8] = concat!(
@@ -66,7 +66,7 @@ fn put(rest: &[u8]) -> Option<Request<'_>> {
     let text = rest.trim_ascii_start();
     let (key, value) = text.split_at(memchr(b' ', text)?);
     let value = Cow::Borrowed(&value[1..]);
-    let store = Store { mode: StoreMode::Set, value, flags: 0, expiry: Expiry::Never, want_old: false };
+    let store = Store::of(value);
     is_key(key).then_some(Request::Key(Command { key: Cow::Borrowed(key), action: Action::Store(store) }))
 }
 

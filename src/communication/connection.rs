@@ -261,7 +261,7 @@ mod tests {
     use crate::communication::memcached;
     use crate::communication::protocol::{Dialect, Parsed};
     use crate::config::Config;
-    use crate::node::reply::{Failure, Value};
+    use crate::node::reply::{Details, Failure, Value};
 
     /// The forms of a `get` line's pieces: one for each key, then the bytes that end the group.
     fn forms(line: &str) -> (Vec<Form>, Vec<u8>) {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     fn value(bytes: &[u8]) -> Reply<'_> {
-        Reply::Value(Value { bytes, flags: 0, version: Version(1), ttl_ms: None })
+        Reply::Value(Value { bytes, flags: 0, version: Version(1), ttl_ms: None, details: Details::default() })
     }
 
     fn text(output: &mut Output) -> String {

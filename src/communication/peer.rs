@@ -11,13 +11,14 @@
 //! begins no client's dialect. A frame over the limit, or one that is not exactly one message, ends its link: a peer that cannot be
 //! understood once cannot be trusted to be in step afterwards.
 
+mod commands;
+
 use std::borrow::Cow;
 
 use crate::caching::Version;
 use crate::msgpack::{Malformed, Parse, Reader, Writer};
-use crate::node::command::{Action, Command, Expiry, Store, StoreMode};
-use crate::node::message::{Change, Digest, Introduction, MAX_EXTRA, Message, Outcome, Promise, Pulse, RequestId, Tag};
-use crate::node::reply::Failure;
+use crate::node::command::Command;
+use crate::node::message::{Change, Digest, Introduction, MAX_EXTRA, Message, Promise, Pulse, RequestId, Tag};
 use crate::topology::membership::MAX_MEMBERS;
 use crate::topology::view::{View, ViewId};
 
@@ -30,7 +31,8 @@ const HOLDING_BYTES: usize = 16;
 /// The largest greeting: its first byte must be 0.
 pub const MAX_GREETING: usize = (1 << 24) - 1;
 
-/// What the front of a link's input is.
+/// What the front of a link's input is. One lives at a time, on the stack: its size costs nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, PartialEq)]
 pub enum Frame<'a> {
     /// Not whole yet.
@@ -218,68 +220,6 @@ impl Writer<'_> {
         self.number(introduction.protocol.into()).text(&introduction.pool).card(&introduction.me).cards(&introduction.others);
         self.number(introduction.copies.into())
     }
-
-    fn action(&mut self, action: &Action<'_>) -> &mut Self {
-        match action {
-            Action::Get => self.array(1).number(0),
-            Action::GetAndTouch(expiry) => self.array(3).number(1).expiry(*expiry),
-            Action::Store(store) => {
-                let (mode, version) = match store.mode {
-                    StoreMode::Set => (0, 0),
-                    StoreMode::Add => (1, 0),
-                    StoreMode::Replace => (2, 0),
-                    StoreMode::Append => (3, 0),
-                    StoreMode::Prepend => (4, 0),
-                    StoreMode::Cas(version) => (5, version.0),
-                };
-                self.array(8).number(2).number(mode).number(version).bytes(&store.value).number(store.flags.into());
-                self.expiry(store.expiry).number(store.want_old.into())
-            }
-            Action::Delete { want_old } => self.array(2).number(3).number((*want_old).into()),
-            Action::Increment(delta) => self.array(2).number(4).number(*delta),
-            Action::Decrement(delta) => self.array(2).number(5).number(*delta),
-            Action::Touch(expiry) => self.array(3).number(6).expiry(*expiry),
-        }
-    }
-
-    fn expiry(&mut self, expiry: Expiry) -> &mut Self {
-        match expiry {
-            Expiry::Never => self.number(0).number(0),
-            Expiry::InMs(ms) => self.number(1).number(ms),
-            Expiry::AtWallMs(ms) => self.number(2).number(ms),
-        }
-    }
-
-    fn outcome(&mut self, outcome: &Outcome<'_>) -> &mut Self {
-        match outcome {
-            Outcome::Value { bytes, flags, version, ttl_ms } => {
-                self.array(5).number(0).bytes(bytes).number((*flags).into()).number(version.0).optional_number(*ttl_ms)
-            }
-            Outcome::Miss => self.array(1).number(1),
-            Outcome::Stored { version, old } => self.array(3).number(2).number(version.0).optional_bytes(old.as_deref()),
-            Outcome::NotStored => self.array(1).number(3),
-            Outcome::Exists => self.array(1).number(4),
-            Outcome::Deleted { old } => self.array(2).number(5).optional_bytes(old.as_deref()),
-            Outcome::Number { number, version } => self.array(3).number(6).number(*number).number(version.0),
-            Outcome::Touched => self.array(1).number(7),
-            Outcome::Done => self.array(1).number(8),
-            Outcome::Failed(failure) => self.array(3).number(9).failure(failure),
-        }
-    }
-
-    fn failure(&mut self, failure: &Failure) -> &mut Self {
-        let (code, why) = match failure {
-            Failure::NotANumber => (0, ""),
-            Failure::TooLarge => (1, ""),
-            Failure::OutOfMemory => (2, ""),
-            Failure::Unreachable => (3, ""),
-            Failure::OutcomeUnknown => (4, ""),
-            Failure::Overloaded => (5, ""),
-            Failure::Refused(why) => (6, why.as_str()),
-            Failure::Elsewhere => (7, ""),
-        };
-        self.number(code).text(why)
-    }
 }
 
 fn parse(body: &[u8]) -> Parse<Message<'_>> {
@@ -435,84 +375,16 @@ impl<'a> Reader<'a> {
         let pool = Cow::Borrowed(self.text()?);
         Ok(Introduction { protocol, pool, me: self.card()?, others: self.cards()?, copies: self.number_u32()? })
     }
-
-    fn action(&mut self) -> Parse<Action<'a>> {
-        let fields = self.array()?;
-        Ok(match (self.number()?, fields) {
-            (0, 1) => Action::Get,
-            (1, 3) => Action::GetAndTouch(self.expiry()?),
-            (2, 8) => Action::Store(self.store()?),
-            (3, 2) => Action::Delete { want_old: self.flag()? },
-            (4, 2) => Action::Increment(self.number()?),
-            (5, 2) => Action::Decrement(self.number()?),
-            (6, 3) => Action::Touch(self.expiry()?),
-            _ => return Err(Malformed),
-        })
-    }
-
-    fn store(&mut self) -> Parse<Store<'a>> {
-        let (mode, version) = (self.number()?, Version(self.number()?));
-        let mode = match mode {
-            0 => StoreMode::Set,
-            1 => StoreMode::Add,
-            2 => StoreMode::Replace,
-            3 => StoreMode::Append,
-            4 => StoreMode::Prepend,
-            5 => StoreMode::Cas(version),
-            _ => return Err(Malformed),
-        };
-        let value = Cow::Borrowed(self.bytes()?);
-        Ok(Store { mode, value, flags: self.number_u32()?, expiry: self.expiry()?, want_old: self.flag()? })
-    }
-
-    fn expiry(&mut self) -> Parse<Expiry> {
-        Ok(match (self.number()?, self.number()?) {
-            (0, _) => Expiry::Never,
-            (1, ms) => Expiry::InMs(ms),
-            (2, ms) => Expiry::AtWallMs(ms),
-            _ => return Err(Malformed),
-        })
-    }
-
-    fn outcome(&mut self) -> Parse<Outcome<'a>> {
-        let fields = self.array()?;
-        Ok(match (self.number()?, fields) {
-            (0, 5) => {
-                let bytes = Cow::Borrowed(self.bytes()?);
-                let (flags, version) = (self.number_u32()?, Version(self.number()?));
-                Outcome::Value { bytes, flags, version, ttl_ms: self.optional_number()? }
-            }
-            (1, 1) => Outcome::Miss,
-            (2, 3) => Outcome::Stored { version: Version(self.number()?), old: self.optional_bytes()? },
-            (3, 1) => Outcome::NotStored,
-            (4, 1) => Outcome::Exists,
-            (5, 2) => Outcome::Deleted { old: self.optional_bytes()? },
-            (6, 3) => Outcome::Number { number: self.number()?, version: Version(self.number()?) },
-            (7, 1) => Outcome::Touched,
-            (8, 1) => Outcome::Done,
-            (9, 3) => Outcome::Failed(self.failure()?),
-            _ => return Err(Malformed),
-        })
-    }
-
-    fn failure(&mut self) -> Parse<Failure> {
-        Ok(match (self.number()?, self.text()?) {
-            (0, _) => Failure::NotANumber,
-            (1, _) => Failure::TooLarge,
-            (2, _) => Failure::OutOfMemory,
-            (3, _) => Failure::Unreachable,
-            (4, _) => Failure::OutcomeUnknown,
-            (5, _) => Failure::Overloaded,
-            (6, why) => Failure::Refused(why.to_string()),
-            (7, _) => Failure::Elsewhere,
-            _ => return Err(Malformed),
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::command::{
+        Action, Claim, Count, Delta, Expiry, Guard, Number, Removal, Renewal, Scan, ScanFor, Store, StoreMode, Terms, When,
+    };
+    use crate::node::message::Outcome;
+    use crate::node::reply::{Failure, Page};
     use crate::prng::Prng;
     use crate::topology::membership::{Card, MAX_WEIGHT};
     use crate::topology::view::Past;
@@ -531,20 +403,43 @@ mod tests {
             Introduction { protocol: 1, pool: "spyder".into(), me: card(8001), others: vec![card(8002), card(8003)], copies: 2 };
         let expiries = [Expiry::Never, Expiry::InMs(5), Expiry::AtWallMs(u64::MAX)];
         let modes = [StoreMode::Set, StoreMode::Add, StoreMode::Replace, StoreMode::Append, StoreMode::Prepend, StoreMode::Cas(Version(9))];
+        let terms = Box::new(Terms {
+            only: Some(Guard::Value(Cow::Borrowed(b"token"))),
+            seen_version: Some(Version(5)),
+            stale: true,
+            empties: false,
+            create: Some(Expiry::InMs(9)),
+            first: Number::Float(0.25),
+            expiry: Some(Expiry::Never),
+            media: Cow::Borrowed(b"text/plain"),
+        });
         let mut actions = vec![
             Action::Get,
             Action::GetAndTouch(Expiry::InMs(1)),
-            Action::Delete { want_old: true },
-            Action::Increment(u64::MAX),
-            Action::Decrement(0),
-            Action::Touch(Expiry::Never),
+            Action::Claim(Claim::default()),
+            Action::Claim(Claim {
+                create: Some(Expiry::Never),
+                renew_below_ms: Some(0),
+                touch: Some(Expiry::InMs(3)),
+                seen_version: Some(Version(3)),
+            }),
+            Action::Delete(Removal { want_old: true, terms: None }),
+            Action::Delete(Removal { want_old: false, terms: Some(terms.clone()) }),
+            Action::Count(Count::by(Delta::Up(u64::MAX))),
+            Action::Count(Count::by(Delta::Down(0))),
+            Action::Count(Count::by(Delta::Signed(i64::MIN))),
+            Action::Count(Count { by: Delta::Float(-1.5), terms: Some(terms.clone()) }),
+            Action::Touch(Renewal::to(Expiry::Longer(7))),
+            Action::Touch(Renewal { expiry: Expiry::Keep, when: When::Sooner, terms: Some(terms) }),
+            Action::Scan(Scan { from: u32::MAX, most: 10, prefix: Cow::Borrowed(b"p"), what: ScanFor::Removal }),
         ];
         actions.extend(modes.into_iter().enumerate().map(|(index, mode)| {
             let value = Cow::Owned(vec![index as u8; index * 1_000]);
-            Action::Store(Store { mode, value, flags: u32::MAX, expiry: expiries[index % 3], want_old: index % 2 == 0 })
+            Action::Store(Store { mode, value, flags: u32::MAX, expiry: expiries[index % 3], want_old: index % 2 == 0, terms: None })
         }));
         let failures = [
             Failure::NotANumber,
+            Failure::Overflow,
             Failure::TooLarge,
             Failure::OutOfMemory,
             Failure::Unreachable,
@@ -554,15 +449,30 @@ mod tests {
             Failure::Refused("because".into()),
         ];
         let mut outcomes = vec![
-            Outcome::Value { bytes: Cow::Borrowed(b"v\0\xff"), flags: 7, version: Version(u64::MAX), ttl_ms: None },
-            Outcome::Value { bytes: Cow::Borrowed(b""), flags: 0, version: Version(1), ttl_ms: Some(0) },
+            Outcome::Value {
+                bytes: Cow::Borrowed(b"v\0\xff"),
+                flags: 7,
+                version: Version(u64::MAX),
+                ttl_ms: None,
+                media: Cow::Borrowed(b""),
+                marks: 0,
+            },
+            Outcome::Value {
+                bytes: Cow::Borrowed(b""),
+                flags: 0,
+                version: Version(1),
+                ttl_ms: Some(0),
+                media: Cow::Borrowed(b"a/b"),
+                marks: 515,
+            },
+            Outcome::Page(Page { keys: vec![b"a".to_vec(), Vec::new()], count: 2, next: Some(u32::MAX) }),
             Outcome::Miss,
             Outcome::Stored { version: Version(2), old: None },
             Outcome::Stored { version: Version(2), old: Some(Cow::Borrowed(b"")) },
             Outcome::NotStored,
             Outcome::Exists,
             Outcome::Deleted { old: Some(Cow::Borrowed(b"x")) },
-            Outcome::Number { number: 3, version: Version(4) },
+            Outcome::Number { number: Number::Signed(-3), version: Version(4), ttl_ms: Some(1) },
             Outcome::Touched,
             Outcome::Done,
         ];

@@ -33,6 +33,7 @@ impl Node {
             Admin::Peers => answer(out, origin, b"", &Reply::Report(&self.report_peers(now))),
             Admin::Stats => answer(out, origin, b"", &Reply::Report(&self.report_stats(now))),
             Admin::Settings => answer(out, origin, b"", &Reply::Report(&self.report_settings())),
+            Admin::Walk(walk) => self.walk(now, origin, walk, out),
             Admin::Status => answer(out, origin, b"", &Reply::Report(&self.report_status(now))),
         }
     }
@@ -213,7 +214,7 @@ impl Node {
 /// How long a flush is to wait. A moment that has passed is now.
 fn delay_of(when: Expiry, now: Now) -> u64 {
     match when {
-        Expiry::Never => 0,
+        Expiry::Never | Expiry::Keep | Expiry::Longer(_) => 0,
         Expiry::InMs(ms) => ms,
         Expiry::AtWallMs(ms) => ms.saturating_sub(now.wall.0),
     }

@@ -33,19 +33,31 @@ pub enum Action<'a> {
     Get,
     /// Read the value and give it a new expiry.
     GetAndTouch(Expiry),
+    /// Read the value with all that is known of it, as somebody who may have to make it anew.
+    Claim(Claim),
     /// Write a value.
     Store(Store<'a>),
-    /// Remove the key. `want_old` asks for the value that was removed.
-    Delete {
-        /// Answer with the value that was removed.
-        want_old: bool,
-    },
-    /// Add to a decimal number; wraps at 2^64, as memcached does.
-    Increment(u64),
-    /// Subtract from a decimal number; stops at 0, as memcached does.
-    Decrement(u64),
+    /// Remove the key.
+    Delete(Removal<'a>),
+    /// Add to a number.
+    Count(Count<'a>),
     /// Give the key a new expiry.
-    Touch(Expiry),
+    Touch(Renewal<'a>),
+    /// List keys. Its command has no key of its own: it goes to the owner of the place where it begins.
+    Scan(Scan<'a>),
+}
+
+/// Of many clients that miss a value, or find it stale, one is to make it anew: it *wins*, and the others are told that somebody has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claim {
+    /// A missing key comes to be, empty and with this expiry, and the client wins.
+    pub create: Option<Expiry>,
+    /// If less than so many milliseconds are left, the client wins.
+    pub renew_below_ms: Option<u64>,
+    /// Give the value a new expiry.
+    pub touch: Option<Expiry>,
+    /// The version that clients are to see of what was created.
+    pub seen_version: Option<Version>,
 }
 
 /// A write of a value.
@@ -59,8 +71,133 @@ pub struct Store<'a> {
     pub flags: u32,
     /// When the value ends. Append and prepend leave the old one.
     pub expiry: Expiry,
-    /// Answer with the value that was replaced.
+    /// Answer with the value that was replaced, or that was in the way.
     pub want_old: bool,
+    /// What only some clients say.
+    pub terms: Option<Box<Terms<'a>>>,
+}
+
+/// A removal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Removal<'a> {
+    /// Answer with the value that was removed.
+    pub want_old: bool,
+    /// What only some clients say.
+    pub terms: Option<Box<Terms<'a>>>,
+}
+
+/// An addition to a number in decimal digits. The expiry stays, but for what `terms` say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Count<'a> {
+    /// What to add.
+    pub by: Delta,
+    /// What only some clients say.
+    pub terms: Option<Box<Terms<'a>>>,
+}
+
+/// A new expiry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renewal<'a> {
+    /// The expiry.
+    pub expiry: Expiry,
+    /// Only if the present one is so.
+    pub when: When,
+    /// What only some clients say.
+    pub terms: Option<Box<Terms<'a>>>,
+}
+
+/// A part of the keys of one owner, in the order of their places on the ring. Keys that share a place are never torn apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scan<'a> {
+    /// From this place on.
+    pub from: u32,
+    /// Stop when so many are found; how far it got is answered.
+    pub most: u32,
+    /// Only keys that begin so.
+    pub prefix: Cow<'a, [u8]>,
+    /// What to do with them.
+    pub what: ScanFor,
+}
+
+/// What to do with the keys of a [`Scan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanFor {
+    /// Name them.
+    Keys,
+    /// Count them.
+    Count,
+    /// Remove and count them.
+    Removal,
+}
+
+/// What only some clients say of a write.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms<'a> {
+    /// Only if this holds. A store, a removal and a count of another version are answered with `Exists`, of another value with `NotStored`.
+    pub only: Option<Guard<'a>>,
+    /// The version that clients are to see, if they choose it themselves. The order of writes goes by another, which nobody can choose.
+    pub seen_version: Option<Version>,
+    /// A removal leaves the value, marked as stale. A store of an older version is made, and marked as stale.
+    pub stale: bool,
+    /// A removal leaves the key, with an empty value.
+    pub empties: bool,
+    /// Append, prepend and count make a missing value, with this expiry: what is given, or the count's first number.
+    pub create: Option<Expiry>,
+    /// The first number of a count that makes its value.
+    pub first: Number,
+    /// A count, and a removal that leaves something, gives this expiry.
+    pub expiry: Option<Expiry>,
+    /// The type of the content, to be kept with the value; empty is none.
+    pub media: Cow<'a, [u8]>,
+}
+
+/// What a key must have for something to be done with it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Guard<'a> {
+    /// This version.
+    Version(Version),
+    /// This value.
+    Value(Cow<'a, [u8]>),
+}
+
+/// What is added to a number, and how it counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Delta {
+    /// Natural numbers below 2^64, round and round, as memcached counts up.
+    Up(u64),
+    /// Natural numbers, not below 0, as memcached counts down.
+    Down(u64),
+    /// Whole numbers from -2^63 to 2^63 - 1, and an error beyond them, as Redis counts.
+    Signed(i64),
+    /// Floating point, as Redis counts.
+    Float(f64),
+}
+
+/// A number, as a count leaves it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// Below 2^64.
+    Natural(u64),
+    /// From -2^63 to 2^63 - 1.
+    Signed(i64),
+    /// Floating point.
+    Float(f64),
+}
+
+/// What the present expiry must be for a new one to be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// Any, or none.
+    #[default]
+    Always,
+    /// None.
+    HasNone,
+    /// Any.
+    HasOne,
+    /// Earlier than the new one.
+    Later,
+    /// Later than the new one, or none.
+    Sooner,
 }
 
 /// The conditions of a write.
@@ -89,6 +226,10 @@ pub enum Expiry {
     InMs(u64),
     /// When the wall clock shows so many milliseconds since 1970.
     AtWallMs(u64),
+    /// When the present value would have ended; never, if there is none.
+    Keep,
+    /// So many milliseconds after the present value would have ended; never, if it does not end.
+    Longer(u64),
 }
 
 /// What concerns the node or the pool, not a key.
@@ -121,8 +262,23 @@ pub enum Admin<'a> {
     Settings,
     /// Set the counters that may be reset to zero.
     ResetStats,
+    /// Go through the keys of the whole pool.
+    Walk(Walk<'a>),
     /// The state of node and pool for programs: `/-/status`, `/-/ready`, `monitor`.
     Status,
+}
+
+/// A walk over the keys of the pool, in the order of their places on the ring: nothing that is there all the time is left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Walk<'a> {
+    /// From this place on: 0 at first, then what the last answer said.
+    pub from: u32,
+    /// Enough for one answer.
+    pub most: u32,
+    /// Only keys that begin so.
+    pub prefix: Cow<'a, [u8]>,
+    /// What to do with them.
+    pub what: ScanFor,
 }
 
 impl Request<'_> {
@@ -153,6 +309,10 @@ impl Admin<'_> {
             Admin::Stats => Admin::Stats,
             Admin::Settings => Admin::Settings,
             Admin::ResetStats => Admin::ResetStats,
+            Admin::Walk(walk) => {
+                let Walk { from, most, prefix, what } = walk;
+                Admin::Walk(Walk { from: *from, most: *most, prefix: Cow::Owned(prefix.to_vec()), what: *what })
+            }
             Admin::Status => Admin::Status,
         }
     }
@@ -162,25 +322,82 @@ impl Command<'_> {
     /// The same command with bytes of its own, to be kept for later.
     #[must_use]
     pub fn to_owned(&self) -> Command<'static> {
-        let action = match &self.action {
-            Action::Get => Action::Get,
-            Action::GetAndTouch(expiry) => Action::GetAndTouch(*expiry),
-            Action::Store(store) => {
-                let Store { mode, value, flags, expiry, want_old } = store;
-                let value = Cow::Owned(value.to_vec());
-                Action::Store(Store { mode: *mode, value, flags: *flags, expiry: *expiry, want_old: *want_old })
-            }
-            Action::Delete { want_old } => Action::Delete { want_old: *want_old },
-            Action::Increment(delta) => Action::Increment(*delta),
-            Action::Decrement(delta) => Action::Decrement(*delta),
-            Action::Touch(expiry) => Action::Touch(*expiry),
-        };
-        Command { key: Cow::Owned(self.key.to_vec()), action }
+        Command { key: Cow::Owned(self.key.to_vec()), action: self.action.to_owned() }
     }
 
     /// May it be carried out twice without anyone being able to tell?
     #[must_use]
     pub fn is_read(&self) -> bool {
-        matches!(self.action, Action::Get)
+        match &self.action {
+            Action::Get => true,
+            Action::Claim(claim) => *claim == Claim::default(),
+            Action::Scan(scan) => scan.what != ScanFor::Removal,
+            _ => false,
+        }
+    }
+}
+
+impl Action<'_> {
+    /// The same action with bytes of its own.
+    #[must_use]
+    pub fn to_owned(&self) -> Action<'static> {
+        match self {
+            Action::Get => Action::Get,
+            Action::GetAndTouch(expiry) => Action::GetAndTouch(*expiry),
+            Action::Claim(claim) => Action::Claim(*claim),
+            Action::Store(store) => {
+                let Store { mode, value, flags, expiry, want_old, terms } = store;
+                let (value, terms) = (Cow::Owned(value.to_vec()), owned(terms.as_deref()));
+                Action::Store(Store { mode: *mode, value, flags: *flags, expiry: *expiry, want_old: *want_old, terms })
+            }
+            Action::Delete(removal) => Action::Delete(Removal { want_old: removal.want_old, terms: owned(removal.terms.as_deref()) }),
+            Action::Count(count) => Action::Count(Count { by: count.by, terms: owned(count.terms.as_deref()) }),
+            Action::Touch(Renewal { expiry, when, terms }) => {
+                Action::Touch(Renewal { expiry: *expiry, when: *when, terms: owned(terms.as_deref()) })
+            }
+            Action::Scan(Scan { from, most, prefix, what }) => {
+                Action::Scan(Scan { from: *from, most: *most, prefix: Cow::Owned(prefix.to_vec()), what: *what })
+            }
+        }
+    }
+}
+
+fn owned(terms: Option<&Terms<'_>>) -> Option<Box<Terms<'static>>> {
+    terms.map(|terms| {
+        let only = terms.only.as_ref().map(|guard| match guard {
+            Guard::Version(version) => Guard::Version(*version),
+            Guard::Value(value) => Guard::Value(Cow::Owned(value.to_vec())),
+        });
+        Box::new(Terms { only, media: Cow::Owned(terms.media.to_vec()), ..*terms })
+    })
+}
+
+impl<'a> Store<'a> {
+    /// A write without a condition, for ever, and of nothing but the value.
+    #[must_use]
+    pub fn of(value: impl Into<Cow<'a, [u8]>>) -> Store<'a> {
+        Store { mode: StoreMode::Set, value: value.into(), flags: 0, expiry: Expiry::Never, want_old: false, terms: None }
+    }
+}
+
+impl Count<'_> {
+    /// An addition to a number that is there.
+    #[must_use]
+    pub fn by(by: Delta) -> Count<'static> {
+        Count { by, terms: None }
+    }
+}
+
+impl Renewal<'_> {
+    /// A new expiry for any value.
+    #[must_use]
+    pub fn to(expiry: Expiry) -> Renewal<'static> {
+        Renewal { expiry, when: When::Always, terms: None }
+    }
+}
+
+impl Default for Number {
+    fn default() -> Number {
+        Number::Natural(0)
     }
 }

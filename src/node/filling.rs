@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::local::ttl_of;
 use super::message::{Change, Digest, Message};
 use super::mirroring::Pool;
 use super::pact::Pact;
@@ -337,17 +338,13 @@ pub(super) fn put_of(entry: &Entry, now: Mono) -> Change<'_> {
         value: entry.value().into(),
         flags: entry.flags(),
         extra: entry.extra().into(),
-        ttl_ms: ttl_of(entry, now),
+        ttl_ms: ttl_of(entry.expires(), now),
         version: entry.version(),
     }
 }
 
 fn keep_of(entry: &Entry, now: Mono) -> Change<'_> {
-    Change::Keep { key: entry.key().into(), version: entry.version(), ttl_ms: ttl_of(entry, now) }
-}
-
-fn ttl_of(entry: &Entry, now: Mono) -> Option<u64> {
-    (entry.expires() != Mono::NEVER).then(|| entry.expires().since(now))
+    Change::Keep { key: entry.key().into(), version: entry.version(), ttl_ms: ttl_of(entry.expires(), now) }
 }
 
 /// Marks the version of a key whose time ends, in a list. No version reaches it: epochs are seconds.

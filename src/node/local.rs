@@ -7,34 +7,33 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::command::{Action, Command, Expiry, Store, StoreMode};
+use super::command::{Action, Command, Expiry, Guard, Removal, Renewal, Terms, When};
+use super::extras::Extras;
 use super::filling::{is_in_one_partition, put_of};
 use super::message::{Change, Outcome};
 use super::mirroring::{Delayed, Mirroring, Pool};
 use super::remembered::Known;
-use super::reply::{Failure, Reply, Value};
+use super::reply::{Claimed, Details, Failure, Reply, Value};
 use super::{Node, Origin, Outputs, answer, tally};
+use crate::caching::Version;
 use crate::caching::cache::Cache;
 use crate::caching::entry::{Entry, Parts};
 use crate::caching::journal::Journal;
 use crate::caching::record::Record;
-use crate::caching::{Version, entry};
 use crate::hash::{KeyHash, digest_of};
 use crate::stats::Stats;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 
-/// The most digits of a decimal number below 2^64.
-const MAX_DIGITS: usize = 20;
 /// Most entries evicted for one write: who has just taken over keys may be far over its limits.
 const EVICT_AT_ONCE: usize = 64;
 
 /// A key with its two numbers and whom to answer about it: what every verb needs.
-struct Task<'a> {
-    now: Now,
+pub(super) struct Task<'a> {
+    pub now: Now,
     origin: Origin,
     command: &'a Command<'a>,
-    hash: KeyHash,
+    pub hash: KeyHash,
     deadline: Mono,
     /// It was carried out before, and what it changed may not be everywhere yet.
     was_done: bool,
@@ -49,15 +48,9 @@ pub(super) struct Attempt {
 }
 
 impl Task<'_> {
-    fn key(&self) -> &[u8] {
+    pub fn key(&self) -> &[u8] {
         &self.command.key
     }
-}
-
-/// What to do with a write, once its condition has been looked at.
-enum Verdict {
-    Write,
-    Answer(Reply<'static>),
 }
 
 impl Node {
@@ -84,6 +77,7 @@ impl Node {
             Known::Late => return,
             Known::Unknown => return self.fail(origin, &command.key, &Failure::OutcomeUnknown, out),
             Known::Answered(_) if matches!(command.action, Action::GetAndTouch(_)) => return self.get(&task, out),
+            Known::Answered(outcome) if matches!(command.action, Action::Claim(_)) => return self.repeat_claim(&task, &outcome, out),
             Known::Answered(outcome) => return conclude(&mut self.stats, &mut self.mirroring, &task, &outcome.reply(), out),
         }
         if self.mirroring.is_full() && !command.is_read() {
@@ -93,10 +87,11 @@ impl Node {
             Action::Get => self.get(&task, out),
             Action::GetAndTouch(expiry) => self.get_and_touch(&task, *expiry, out),
             Action::Store(store) => self.store(&task, store, out),
-            Action::Delete { want_old } => self.delete(&task, *want_old, out),
-            Action::Increment(delta) => self.add_to_number(&task, |number| number.wrapping_add(*delta), out),
-            Action::Decrement(delta) => self.add_to_number(&task, |number| number.saturating_sub(*delta), out),
-            Action::Touch(expiry) => self.touch(&task, *expiry, out),
+            Action::Claim(claim) => self.claim(&task, claim, out),
+            Action::Delete(removal) => self.delete(&task, removal, out),
+            Action::Count(count) => self.count(&task, count, out),
+            Action::Touch(renewal) => self.touch(&task, renewal, out),
+            Action::Scan(scan) => self.scan(&task, scan, out),
         }
     }
 
@@ -107,106 +102,56 @@ impl Node {
     }
 
     fn get_and_touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
-        let entry = renew(&mut self.cache, self.journal.as_mut(), task, expiry);
-        if let (Some(entry), Some(pact)) = (entry, &self.pact) {
-            let pool = Pool { pact, peers: &self.peers };
-            let change = put_of(entry, task.now.mono);
-            self.mirroring.latest = self.mirroring.change(&pool, task.hash, &change, tag_of(task, Outcome::Touched), out);
-        }
+        let pool = self.pact.as_ref().map(|pact| Pool { pact, peers: &self.peers });
+        let entry = renew(&mut self.cache, self.journal.as_mut(), &mut self.mirroring, pool, (task, expiry), out);
         let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
         conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
         self.make_room(out);
     }
 
-    fn touch(&mut self, task: &Task<'_>, expiry: Expiry, out: &mut dyn Outputs) {
-        let entry = renew(&mut self.cache, self.journal.as_mut(), task, expiry);
-        if let (Some(entry), Some(pact)) = (entry, &self.pact) {
-            let pool = Pool { pact, peers: &self.peers };
-            let change = put_of(entry, task.now.mono);
-            self.mirroring.latest = self.mirroring.change(&pool, task.hash, &change, tag_of(task, Outcome::Touched), out);
+    fn touch(&mut self, task: &Task<'_>, renewal: &Renewal<'_>, out: &mut dyn Outputs) {
+        let present = self.cache.peek(task.key(), task.hash, task.now.mono);
+        if let Some(refusal) = present.and_then(|entry| refusal_of(renewal, entry, task.now)) {
+            return self.answer(task, &refusal, out);
         }
+        let pool = self.pact.as_ref().map(|pact| Pool { pact, peers: &self.peers });
+        let entry = renew(&mut self.cache, self.journal.as_mut(), &mut self.mirroring, pool, (task, renewal.expiry), out);
         let reply = if entry.is_some() { Reply::Touched } else { Reply::Miss };
-        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+        self.answer(task, &reply, out);
         self.make_room(out);
     }
 
-    fn store(&mut self, task: &Task<'_>, store: &Store<'_>, out: &mut dyn Outputs) {
-        if let Verdict::Answer(reply) = self.judge_store(task, store) {
-            return conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+    fn delete(&mut self, task: &Task<'_>, removal: &Removal<'_>, out: &mut dyn Outputs) {
+        if let Some(terms) = removal.terms.as_deref() {
+            let Some(present) = self.cache.peek(task.key(), task.hash, task.now.mono) else { return self.answer(task, &Reply::Miss, out) };
+            if let Some(refusal) = guarded(terms.only.as_ref(), present) {
+                return self.answer(task, &refusal, out);
+            }
+            if terms.stale || terms.empties {
+                return self.leave_something(task, terms, out);
+            }
         }
-        let Some(expires) = moment_of(store.expiry, task.now) else { return self.store_nothing(task, store.want_old, out) };
-        let version = self.next_version();
-        let value: &[u8] = &store.value;
-        let entry = match (store.mode, self.cache.peek(task.key(), task.hash, task.now.mono)) {
-            (StoreMode::Append, Some(old)) => Entry::joined(Parts { version, second: value, ..old.parts() }),
-            (StoreMode::Prepend, Some(old)) => Entry::joined(Parts { version, first: value, second: old.value(), ..old.parts() }),
-            _ => Entry::new(task.key(), value, store.flags, expires, version),
-        };
-        let old = self.write(task, entry, Outcome::Stored { version, old: None }, out);
-        let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
-        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version, old }, out);
-    }
-
-    /// Looks at a write's condition and at its size.
-    fn judge_store(&self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
-        let present = self.cache.peek(task.key(), task.hash, task.now.mono);
-        let (size, extra_len) = match (store.mode, present) {
-            (StoreMode::Append | StoreMode::Prepend, Some(old)) => (old.value().len() + store.value.len(), old.extra().len()),
-            _ => (store.value.len(), 0),
-        };
-        let refusal = match (store.mode, present) {
-            (StoreMode::Add, Some(_)) => Some(Reply::NotStored),
-            (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => Some(Reply::NotStored),
-            (StoreMode::Cas(_), None) => Some(Reply::Miss),
-            (StoreMode::Cas(version), Some(entry)) if entry.version() != version => Some(Reply::Exists),
-            (StoreMode::Set | StoreMode::Add, _) => None,
-            (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend | StoreMode::Cas(_), Some(_)) => None,
-        };
-        if let Some(reply) = refusal {
-            return Verdict::Answer(reply);
-        }
-        if size > self.settings.max_value {
-            return Verdict::Answer(Reply::Failed(&Failure::TooLarge));
-        }
-        let bounds = self.cache.bounds();
-        if bounds.max_bytes > 0 && entry::footprint_of(task.key().len(), size, extra_len) as u64 > bounds.max_bytes {
-            return Verdict::Answer(Reply::Failed(&Failure::OutOfMemory));
-        }
-        Verdict::Write
-    }
-
-    /// A write whose time is already over leaves nothing, not even what was there.
-    fn store_nothing(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
-        let version = self.next_version();
-        let old = self.remove(task, Outcome::Stored { version, old: None }, out);
-        let old = old.as_ref().filter(|_| want_old).map(Entry::value);
-        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version, old }, out);
-    }
-
-    fn delete(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
         let removed = self.remove(task, Outcome::Deleted { old: None }, out);
-        let reply = removed.as_ref().map_or(Reply::Miss, |entry| Reply::Deleted { old: want_old.then(|| entry.value()) });
+        let reply = removed.as_ref().map_or(Reply::Miss, |entry| Reply::Deleted { old: removal.want_old.then(|| entry.value()) });
         conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
     }
 
-    fn add_to_number(&mut self, task: &Task<'_>, change: impl Fn(u64) -> u64, out: &mut dyn Outputs) {
-        let Some(present) = self.cache.peek(task.key(), task.hash, task.now.mono) else {
-            return conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Miss, out);
-        };
-        let Some(number) = number_in(present.value()) else {
-            return conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Failed(&Failure::NotANumber), out);
-        };
-        let number = change(number);
-        let (flags, expires) = (present.flags(), present.expires());
+    /// A removal that leaves the key: its value marked as stale, or an empty one, or both.
+    fn leave_something(&mut self, task: &Task<'_>, terms: &Terms<'_>, out: &mut dyn Outputs) {
         let version = self.next_version();
-        let mut digits = itoa::Buffer::new();
-        let entry = Entry::new(task.key(), digits.format(number).as_bytes(), flags, expires, version);
-        self.write(task, entry, Outcome::Number { number, version }, out);
-        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Number { number, version }, out);
+        let Some(old) = self.cache.peek(task.key(), task.hash, task.now.mono) else { return };
+        let expires = terms.expiry.map_or(Some(old.expires()), |expiry| moment_of(expiry, task.now, Some(old.expires())));
+        let media = if terms.empties { b"" } else { Extras::of(old.extra()).media };
+        let extra = Extras { is_stale: terms.stale, is_claimed: false, seen_version: terms.seen_version, media }.bytes();
+        let (first, flags) = if terms.empties { (&b""[..], 0) } else { (old.value(), old.flags()) };
+        let expires = expires.unwrap_or(task.now.mono);
+        let entry = Entry::joined(Parts { key: task.key(), first, second: b"", flags, extra: &extra, expires, version });
+        self.write(task, entry, Outcome::Deleted { old: None }, out);
+        self.answer(task, &Reply::Deleted { old: None }, out);
     }
 
     /// Puts an entry in, journals it, sends it to its mirrors and makes room. Returns what it replaced.
-    fn write(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
+    pub(super) fn write(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
         if let Some(journal) = &mut self.journal {
             journal.append(&record_of(&entry, task.now));
         }
@@ -217,7 +162,16 @@ impl Node {
         old
     }
 
-    fn remove(&mut self, task: &Task<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
+    /// Puts another state of the same value in: journaled and mirrored, but no new item. Room is made by who calls.
+    pub(super) fn rewrite(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) {
+        if let Some(journal) = &mut self.journal {
+            journal.append(&record_of(&entry, task.now));
+        }
+        self.mirror(task, &put_of(&entry, task.now.mono), outcome, out);
+        self.cache.put(task.hash, entry, task.now.mono);
+    }
+
+    pub(super) fn remove(&mut self, task: &Task<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
         let entry = self.cache.remove(task.key(), task.hash, task.now.mono)?;
         let version = self.journal_removal(task.key());
         self.mirror(task, &Change::Delete { key: Cow::Borrowed(task.key()), version }, outcome, out);
@@ -321,11 +275,15 @@ impl Node {
 }
 
 /// Answers whoever asked, once what the answer tells is everywhere; a client's request is counted with it.
-fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task<'_>, reply: &Reply<'_>, out: &mut dyn Outputs) {
+pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task<'_>, reply: &Reply<'_>, out: &mut dyn Outputs) {
     match task.origin {
         Origin::Client(_) => tally::count(stats, &task.command.action, reply),
         Origin::Peer { member, serial: serial @ 1.., .. } => {
-            let outcome = if let Reply::Value(_) = reply { Outcome::Touched } else { Outcome::of(reply).into_owned() };
+            let outcome = match reply {
+                Reply::Value(value) if value.details.claim == Claimed::ByYou => Outcome::Done,
+                Reply::Value(_) => Outcome::Touched,
+                reply => Outcome::of(reply).into_owned(),
+            };
             mirroring.remembered.note(member, serial, outcome);
         }
         Origin::Peer { .. } => {}
@@ -349,22 +307,68 @@ fn tag_of(task: &Task<'_>, outcome: Outcome<'static>) -> Option<(MemberId, u64, 
     }
 }
 
-/// Gives the key a new expiry and journals the entry as it is now. A moment that has passed removes it later, as any expiry does: the
-/// caller still sees the value once, as memcached's clients do.
-fn renew<'c>(cache: &'c mut Cache, journal: Option<&mut Journal>, task: &Task<'_>, expiry: Expiry) -> Option<&'c Entry> {
-    let expires = moment_of(expiry, task.now).unwrap_or(task.now.mono);
+/// Gives the key a new expiry, journals and mirrors the entry as it is now. A moment that has passed removes it later, as any expiry does:
+/// the caller still sees the value once, as memcached's clients do.
+fn renew<'c>(
+    cache: &'c mut Cache,
+    journal: Option<&mut Journal>,
+    mirroring: &mut Mirroring,
+    pool: Option<Pool<'_>>,
+    (task, expiry): (&Task<'_>, Expiry),
+    out: &mut dyn Outputs,
+) -> Option<&'c Entry> {
+    let kept = cache.peek(task.key(), task.hash, task.now.mono)?.expires();
+    let expires = moment_of(expiry, task.now, Some(kept)).unwrap_or(task.now.mono);
     let entry = cache.set_expiry(task.key(), task.hash, expires, task.now.mono)?;
     if let Some(journal) = journal {
         journal.append(&record_of(entry, task.now));
+    }
+    if let Some(pool) = pool {
+        let change = put_of(entry, task.now.mono);
+        mirroring.latest = mirroring.change(&pool, task.hash, &change, tag_of(task, Outcome::Touched), out);
     }
     Some(entry)
 }
 
 /// An entry as an answer.
-fn value_of(entry: &Entry, now: Mono) -> Value<'_> {
-    let expires = entry.expires();
-    let ttl_ms = (expires != Mono::NEVER).then(|| expires.since(now));
-    Value { bytes: entry.value(), flags: entry.flags(), version: entry.version(), ttl_ms }
+pub(super) fn value_of(entry: &Entry, now: Mono) -> Value<'_> {
+    let extras = Extras::of(entry.extra());
+    let details = Details { media: extras.media, is_stale: extras.is_stale, ..Details::default() };
+    let version = extras.seen_version.unwrap_or(entry.version());
+    Value { bytes: entry.value(), flags: entry.flags(), version, ttl_ms: ttl_of(entry.expires(), now), details }
+}
+
+/// The version that clients see.
+pub(super) fn seen_version(entry: &Entry) -> Version {
+    Extras::of(entry.extra()).seen_version.unwrap_or(entry.version())
+}
+
+/// What is left of its time; `None` is for ever.
+pub(super) fn ttl_of(expires: Mono, now: Mono) -> Option<u64> {
+    (expires != Mono::NEVER).then(|| expires.since(now))
+}
+
+/// The answer to who wants something else than this entry.
+pub(super) fn guarded(only: Option<&Guard<'_>>, entry: &Entry) -> Option<Reply<'static>> {
+    match only? {
+        Guard::Version(version) => (seen_version(entry) != *version).then_some(Reply::Exists),
+        Guard::Value(value) => (entry.value() != &value[..]).then_some(Reply::NotStored),
+    }
+}
+
+/// The answer to a new expiry that is not to be given to this entry.
+fn refusal_of(renewal: &Renewal<'_>, entry: &Entry, now: Now) -> Option<Reply<'static>> {
+    let present = entry.expires();
+    let new = moment_of(renewal.expiry, now, Some(present)).unwrap_or(now.mono);
+    let holds = match renewal.when {
+        When::Always => true,
+        When::HasNone => present == Mono::NEVER,
+        When::HasOne => present != Mono::NEVER,
+        When::Later => new > present,
+        When::Sooner => new < present,
+    };
+    let only = renewal.terms.as_ref().and_then(|terms| terms.only.as_ref());
+    guarded(only, entry).or((!holds).then_some(Reply::NotStored))
 }
 
 /// An entry as a record.
@@ -375,27 +379,17 @@ fn record_of(entry: &Entry, now: Now) -> Record<'_> {
     Record::Put { key, value, flags, extra, expiry, version }
 }
 
-/// The moment a client means; `None` if it is over.
-fn moment_of(expiry: Expiry, now: Now) -> Option<Mono> {
+/// The moment a client means, for a value that would else end at `present`; `None` if it is over.
+pub(super) fn moment_of(expiry: Expiry, now: Now, present: Option<Mono>) -> Option<Mono> {
     match expiry {
         Expiry::Never => Some(Mono::NEVER),
         Expiry::InMs(0) => None,
         Expiry::InMs(ms) => Some(now.mono.plus(ms)),
         Expiry::AtWallMs(ms) if ms <= now.wall.0 => None,
         Expiry::AtWallMs(ms) => Some(now.mono.plus(ms - now.wall.0)),
+        Expiry::Keep => Some(present.unwrap_or(Mono::NEVER)),
+        Expiry::Longer(ms) => Some(present.filter(|end| *end != Mono::NEVER).map_or(Mono::NEVER, |end| end.plus(ms))),
     }
-}
-
-/// The decimal number that a value holds; blanks behind it are no part of it.
-fn number_in(value: &[u8]) -> Option<u64> {
-    let digits = value.trim_ascii_end();
-    if digits.is_empty() || digits.len() > MAX_DIGITS {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(digit)
-    })
 }
 
 #[cfg(test)]
@@ -404,22 +398,16 @@ mod tests {
     use crate::time::Wall;
 
     #[test]
-    fn numbers_are_decimal_and_below_two_to_the_sixty_four() {
-        assert_eq!(number_in(b"18446744073709551615"), Some(u64::MAX));
-        assert_eq!(number_in(b"18446744073709551616"), None);
-        assert_eq!(number_in(b"0012 "), Some(12));
-        for bad in [&b""[..], b" ", b"-1", b"1.0", b"1a", b"hi", b" 1", b"000000000000000000001"] {
-            assert_eq!(number_in(bad), None, "{bad:?}");
-        }
-    }
-
-    #[test]
     fn an_expiry_in_each_of_its_senses() {
         let now = Now { mono: Mono(1_000), wall: Wall(50_000) };
-        assert_eq!(moment_of(Expiry::Never, now), Some(Mono::NEVER));
-        assert_eq!(moment_of(Expiry::InMs(0), now), None);
-        assert_eq!(moment_of(Expiry::InMs(7), now), Some(Mono(1_007)));
-        assert_eq!(moment_of(Expiry::AtWallMs(49_999), now), None);
-        assert_eq!(moment_of(Expiry::AtWallMs(50_300), now), Some(Mono(1_300)));
+        assert_eq!(moment_of(Expiry::Never, now, None), Some(Mono::NEVER));
+        assert_eq!(moment_of(Expiry::InMs(0), now, None), None);
+        assert_eq!(moment_of(Expiry::InMs(7), now, None), Some(Mono(1_007)));
+        assert_eq!(moment_of(Expiry::AtWallMs(49_999), now, None), None);
+        assert_eq!(moment_of(Expiry::AtWallMs(50_300), now, None), Some(Mono(1_300)));
+        assert_eq!(moment_of(Expiry::Keep, now, Some(Mono(1_400))), Some(Mono(1_400)));
+        assert_eq!(moment_of(Expiry::Keep, now, None), Some(Mono::NEVER));
+        assert_eq!(moment_of(Expiry::Longer(5), now, Some(Mono(1_400))), Some(Mono(1_405)));
+        assert_eq!(moment_of(Expiry::Longer(5), now, Some(Mono::NEVER)), Some(Mono::NEVER));
     }
 }

@@ -10,8 +10,8 @@
 
 use std::borrow::Cow;
 
-use super::command::Command;
-use super::reply::{Failure, Reply, Value};
+use super::command::{Command, Number};
+use super::reply::{Details, Failure, Page, Reply, Value};
 use crate::caching::Version;
 pub use crate::caching::entry::MAX_EXTRA;
 use crate::topology::membership::Card;
@@ -312,6 +312,10 @@ pub enum Outcome<'a> {
         version: Version,
         /// Milliseconds it has left; `None` is for ever.
         ttl_ms: Option<u64>,
+        /// The type of the content.
+        media: Cow<'a, [u8]>,
+        /// The other details, [packed](super::reply::Details::packed).
+        marks: u64,
     },
     /// There is no such key.
     Miss,
@@ -334,12 +338,16 @@ pub enum Outcome<'a> {
     /// The number after an increment or a decrement.
     Number {
         /// The new number.
-        number: u64,
+        number: Number,
         /// The version the write was given.
         version: Version,
+        /// Milliseconds it has left; `None` is for ever.
+        ttl_ms: Option<u64>,
     },
     /// The expiry was set.
     Touched,
+    /// A part of the owner's keys.
+    Page(Page),
     /// Done.
     Done,
     /// Not done.
@@ -352,15 +360,18 @@ impl<'a> Outcome<'a> {
     pub fn of(reply: &Reply<'a>) -> Outcome<'a> {
         match reply {
             Reply::Value(value) => {
-                Outcome::Value { bytes: Cow::Borrowed(value.bytes), flags: value.flags, version: value.version, ttl_ms: value.ttl_ms }
+                let Value { bytes, flags, version, ttl_ms, details } = *value;
+                let (media, marks) = (Cow::Borrowed(details.media), details.packed());
+                Outcome::Value { bytes: Cow::Borrowed(bytes), flags, version, ttl_ms, media, marks }
             }
             Reply::Miss => Outcome::Miss,
             Reply::Stored { version, old } => Outcome::Stored { version: *version, old: old.map(Cow::Borrowed) },
             Reply::NotStored => Outcome::NotStored,
             Reply::Exists => Outcome::Exists,
             Reply::Deleted { old } => Outcome::Deleted { old: old.map(Cow::Borrowed) },
-            Reply::Number { number, version } => Outcome::Number { number: *number, version: *version },
+            Reply::Number { number, version, ttl_ms } => Outcome::Number { number: *number, version: *version, ttl_ms: *ttl_ms },
             Reply::Touched => Outcome::Touched,
+            Reply::Page(page) => Outcome::Page((*page).clone()),
             Reply::Done => Outcome::Done,
             Reply::Report(_) => Outcome::Failed(Failure::Refused("a report does not travel between nodes".into())),
             Reply::Failed(failure) => Outcome::Failed((*failure).clone()),
@@ -372,12 +383,14 @@ impl<'a> Outcome<'a> {
     pub fn into_owned(self) -> Outcome<'static> {
         let owned = |old: Option<Cow<'a, [u8]>>| old.map(|old| Cow::Owned(old.into_owned()));
         match self {
-            Outcome::Value { bytes, flags, version, ttl_ms } => {
-                Outcome::Value { bytes: Cow::Owned(bytes.into_owned()), flags, version, ttl_ms }
+            Outcome::Value { bytes, flags, version, ttl_ms, media, marks } => {
+                let (bytes, media) = (Cow::Owned(bytes.into_owned()), Cow::Owned(media.into_owned()));
+                Outcome::Value { bytes, flags, version, ttl_ms, media, marks }
             }
             Outcome::Stored { version, old } => Outcome::Stored { version, old: owned(old) },
             Outcome::Deleted { old } => Outcome::Deleted { old: owned(old) },
-            Outcome::Number { number, version } => Outcome::Number { number, version },
+            Outcome::Number { number, version, ttl_ms } => Outcome::Number { number, version, ttl_ms },
+            Outcome::Page(page) => Outcome::Page(page),
             Outcome::Miss => Outcome::Miss,
             Outcome::NotStored => Outcome::NotStored,
             Outcome::Exists => Outcome::Exists,
@@ -391,15 +404,17 @@ impl<'a> Outcome<'a> {
     #[must_use]
     pub fn reply(&self) -> Reply<'_> {
         match self {
-            Outcome::Value { bytes, flags, version, ttl_ms } => {
-                Reply::Value(Value { bytes, flags: *flags, version: *version, ttl_ms: *ttl_ms })
+            Outcome::Value { bytes, flags, version, ttl_ms, media, marks } => {
+                let details = Details::unpacked(media, *marks);
+                Reply::Value(Value { bytes, flags: *flags, version: *version, ttl_ms: *ttl_ms, details })
             }
             Outcome::Miss => Reply::Miss,
             Outcome::Stored { version, old } => Reply::Stored { version: *version, old: old.as_deref() },
             Outcome::NotStored => Reply::NotStored,
             Outcome::Exists => Reply::Exists,
             Outcome::Deleted { old } => Reply::Deleted { old: old.as_deref() },
-            Outcome::Number { number, version } => Reply::Number { number: *number, version: *version },
+            Outcome::Number { number, version, ttl_ms } => Reply::Number { number: *number, version: *version, ttl_ms: *ttl_ms },
+            Outcome::Page(page) => Reply::Page(page),
             Outcome::Touched => Reply::Touched,
             Outcome::Done => Reply::Done,
             Outcome::Failed(failure) => Reply::Failed(failure),

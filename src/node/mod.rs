@@ -23,7 +23,10 @@
 pub mod admin;
 pub mod agreement;
 pub mod beginning;
+mod claiming;
 pub mod command;
+mod counting;
+mod extras;
 pub mod filling;
 pub mod forwarding;
 pub mod links;
@@ -37,8 +40,10 @@ pub mod remembered;
 pub mod reply;
 pub mod report;
 pub mod requests;
+mod storing;
 pub mod takeover;
 mod tally;
+mod walking;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

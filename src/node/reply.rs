@@ -3,6 +3,7 @@
 //! A reply borrows the value from the cache's own entry: the codec copies it once, into the connection's output. Reports (stats, ring,
 //! peers) are rare and own what they say.
 
+use super::command::Number;
 use crate::caching::Version;
 
 /// The version of memcached whose text protocol is spoken: clients compare it to learn what they may send.
@@ -22,7 +23,7 @@ pub enum Reply<'a> {
         /// The value that was replaced.
         old: Option<&'a [u8]>,
     },
-    /// Not written: the condition (add, replace, append, prepend) did not hold.
+    /// Not done: the condition (of add, replace, append, prepend, of a value or an expiry) did not hold.
     NotStored,
     /// Not written: the key has another version than the one named.
     Exists,
@@ -34,12 +35,16 @@ pub enum Reply<'a> {
     /// The number after an increment or a decrement.
     Number {
         /// The new number.
-        number: u64,
+        number: Number,
         /// The version the write was given.
         version: Version,
+        /// Milliseconds it has left; `None` is for ever.
+        ttl_ms: Option<u64>,
     },
     /// The expiry was set.
     Touched,
+    /// A part of the pool's keys.
+    Page(&'a Page),
     /// Done; there is nothing more to say.
     Done,
     /// What was asked about node or pool.
@@ -59,6 +64,46 @@ pub struct Value<'a> {
     pub version: Version,
     /// Milliseconds it has left; `None` is for ever.
     pub ttl_ms: Option<u64>,
+    /// What few ask for.
+    pub details: Details<'a>,
+}
+
+/// What is known of a value besides. All but the first two is said only to who claims it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Details<'a> {
+    /// The type of the content; empty if nobody has said it.
+    pub media: &'a [u8],
+    /// Somebody has said that it is out of date.
+    pub is_stale: bool,
+    /// Is it to be made anew, and by whom?
+    pub claim: Claimed,
+    /// Has it been read before?
+    pub was_read: bool,
+    /// For how many milliseconds nobody has used it.
+    pub idle_ms: u64,
+}
+
+/// Whether a value is to be made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claimed {
+    /// It is not.
+    #[default]
+    No,
+    /// It is, by who asks.
+    ByYou,
+    /// It is, by another who has asked before.
+    ByAnother,
+}
+
+/// A part of the pool's keys: the answer to a scan and to a walk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The keys, if they were asked for.
+    pub keys: Vec<Vec<u8>>,
+    /// How many there were.
+    pub count: u64,
+    /// Where the next part begins; `None` behind the last.
+    pub next: Option<u32>,
 }
 
 /// Why a request was not carried out.
@@ -66,6 +111,8 @@ pub struct Value<'a> {
 pub enum Failure {
     /// Increment or decrement of something that is no decimal number below 2^64.
     NotANumber,
+    /// The sum is no number that can be kept.
+    Overflow,
     /// The value is, or would become, larger than `limits.max_value`.
     TooLarge,
     /// There is no room for it, even with everything else evicted.
@@ -82,11 +129,39 @@ pub enum Failure {
     Refused(String),
 }
 
+/// Bits of packed details; the idle time stands behind them.
+const STALE: u64 = 1;
+const WAS_READ: u64 = 2;
+const WON: u64 = 4;
+const LOST: u64 = 8;
+const IDLE_SHIFT: u32 = 8;
+
+impl<'a> Details<'a> {
+    /// All but the media type, in one number.
+    #[must_use]
+    pub fn packed(&self) -> u64 {
+        let bit = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
+        let marks = bit(self.is_stale, STALE) | bit(self.was_read, WAS_READ);
+        marks | bit(self.claim == Claimed::ByYou, WON) | bit(self.claim == Claimed::ByAnother, LOST) | self.idle_ms << IDLE_SHIFT
+    }
+
+    /// What was packed.
+    #[must_use]
+    pub fn unpacked(media: &'a [u8], marks: u64) -> Details<'a> {
+        let claim = match marks & (WON | LOST) {
+            0 => Claimed::No,
+            WON => Claimed::ByYou,
+            _ => Claimed::ByAnother,
+        };
+        Details { media, is_stale: marks & STALE != 0, claim, was_read: marks & WAS_READ != 0, idle_ms: marks >> IDLE_SHIFT }
+    }
+}
+
 impl Failure {
     /// Is it the client who has to do something else?
     #[must_use]
     pub fn is_the_clients(&self) -> bool {
-        matches!(self, Failure::NotANumber)
+        matches!(self, Failure::NotANumber | Failure::Overflow)
     }
 
     /// The reason, for a person. The texts that memcached has too are memcached's.
@@ -94,6 +169,7 @@ impl Failure {
     pub fn text(&self) -> &str {
         match self {
             Failure::NotANumber => "cannot increment or decrement non-numeric value",
+            Failure::Overflow => "increment or decrement would overflow",
             Failure::TooLarge => "object too large for cache",
             Failure::OutOfMemory => "out of memory storing object",
             Failure::Unreachable => "the owner of this key cannot be reached",

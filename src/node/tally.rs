@@ -15,7 +15,7 @@ pub(super) fn count(stats: &mut Stats, action: &Action<'_>, reply: &Reply<'_>) {
         reply => Some(!matches!(reply, Reply::Miss)),
     };
     match action {
-        Action::Get => {
+        Action::Get | Action::Claim(_) => {
             stats.cmd_get += 1;
             tally(found, &mut stats.get_hits, &mut stats.get_misses);
         }
@@ -36,8 +36,9 @@ pub(super) fn count(stats: &mut Stats, action: &Action<'_>, reply: &Reply<'_>) {
             }
         }
         Action::Delete { .. } => tally(found, &mut stats.delete_hits, &mut stats.delete_misses),
-        Action::Increment(_) => tally(found, &mut stats.incr_hits, &mut stats.incr_misses),
-        Action::Decrement(_) => tally(found, &mut stats.decr_hits, &mut stats.decr_misses),
+        Action::Count(count) if count.by.is_down() => tally(found, &mut stats.decr_hits, &mut stats.decr_misses),
+        Action::Count(_) => tally(found, &mut stats.incr_hits, &mut stats.incr_misses),
+        Action::Scan(_) => {}
     }
 }
 
@@ -51,6 +52,7 @@ fn count_cas(stats: &mut Stats, reply: &Reply<'_>) {
         | Reply::Deleted { .. }
         | Reply::Number { .. }
         | Reply::Touched
+        | Reply::Page(_)
         | Reply::Done
         | Reply::Report(_)
         | Reply::Failed(_) => {}
@@ -66,7 +68,7 @@ fn tally(found: Option<bool>, hits: &mut u64, misses: &mut u64) {
 mod tests {
     use super::*;
     use crate::caching::Version;
-    use crate::node::command::{Expiry, Store};
+    use crate::node::command::{Count, Delta, Expiry, Removal, Store};
     use crate::node::reply::Failure;
 
     #[test]
@@ -74,8 +76,8 @@ mod tests {
         let mut stats = Stats::default();
         count(&mut stats, &Action::Get, &Reply::Miss);
         count(&mut stats, &Action::GetAndTouch(Expiry::Never), &Reply::Touched);
-        count(&mut stats, &Action::Increment(1), &Reply::Failed(&Failure::NotANumber));
-        count(&mut stats, &Action::Delete { want_old: false }, &Reply::Deleted { old: None });
+        count(&mut stats, &Action::Count(Count::by(Delta::Up(1))), &Reply::Failed(&Failure::NotANumber));
+        count(&mut stats, &Action::Delete(Removal { want_old: false, terms: None }), &Reply::Deleted { old: None });
         assert_eq!((stats.cmd_get, stats.get_hits, stats.get_misses), (2, 1, 1));
         assert_eq!((stats.cmd_touch, stats.touch_hits), (1, 1));
         assert_eq!((stats.incr_hits, stats.incr_misses, stats.delete_hits), (0, 0, 1));
@@ -84,7 +86,14 @@ mod tests {
     #[test]
     fn a_cas_has_three_ends() {
         let mut stats = Stats::default();
-        let store = Store { mode: StoreMode::Cas(Version(1)), value: (&b""[..]).into(), flags: 0, expiry: Expiry::Never, want_old: false };
+        let store = Store {
+            mode: StoreMode::Cas(Version(1)),
+            value: (&b""[..]).into(),
+            flags: 0,
+            expiry: Expiry::Never,
+            want_old: false,
+            terms: None,
+        };
         for reply in [Reply::Miss, Reply::Exists, Reply::Stored { version: Version(2), old: None }] {
             count(&mut stats, &Action::Store(store.clone()), &reply);
         }

@@ -1,6 +1,6 @@
 //! A reply as a client keeps it: with bytes of its own, and without the reports.
 
-use spydercache::node::command::{Action, Admin, Request, StoreMode};
+use spydercache::node::command::{self, Action, Admin, Request, StoreMode};
 use spydercache::node::reply::{Failure, Reply};
 
 /// What came of a request.
@@ -28,7 +28,10 @@ impl Answer {
             Reply::NotStored => Answer::NotStored,
             Reply::Exists => Answer::Exists,
             Reply::Deleted { .. } => Answer::Deleted,
-            Reply::Number { number, version } => Answer::Number { number: *number, version: version.0 },
+            Reply::Number { number: command::Number::Natural(number), version, .. } => {
+                Answer::Number { number: *number, version: version.0 }
+            }
+            Reply::Number { .. } | Reply::Page(_) => unreachable!("the simulated clients ask for no such thing"),
             Reply::Touched => Answer::Touched,
             Reply::Done => Answer::Done,
             Reply::Report(_) => Answer::Report,
@@ -50,8 +53,9 @@ impl Answer {
                         matches!(self, Stored { .. } | NotStored)
                     }
                 },
-                Action::Delete { .. } => matches!(self, Deleted | Miss),
-                Action::Increment(_) | Action::Decrement(_) => matches!(self, Number { .. } | Miss),
+                Action::Delete(_) => matches!(self, Deleted | Miss),
+                Action::Count(_) => matches!(self, Number { .. } | Miss),
+                Action::Claim(_) | Action::Scan(_) => false,
                 Action::Touch(_) => matches!(self, Touched | Miss),
             },
             Request::Admin(Admin::Flush { .. } | Admin::Connect(_) | Admin::Dead(_) | Admin::Reconstruct | Admin::ResetStats) => {

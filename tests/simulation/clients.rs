@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use spydercache::caching::Version;
 use spydercache::node::ClientId;
-use spydercache::node::command::{Action, Admin, Command, Expiry, Request, Store, StoreMode};
+use spydercache::node::command::{Action, Admin, Command, Count, Delta, Expiry, Removal, Renewal, Request, Store, StoreMode};
 use spydercache::prng::Prng;
 
 use crate::answer::Answer;
@@ -202,8 +202,8 @@ impl Clients {
         match self.prng.below(100) {
             0..45 => Action::Get,
             45..50 => Action::GetAndTouch(self.expiry()),
-            50..53 => Action::Touch(self.expiry()),
-            53..63 => Action::Delete { want_old: self.prng.chance(1, 2) },
+            50..53 => Action::Touch(Renewal::to(self.expiry())),
+            53..63 => Action::Delete(Removal { want_old: self.prng.chance(1, 2), terms: None }),
             63..66 => self.store(key, StoreMode::Append),
             66..68 => self.store(key, StoreMode::Prepend),
             68..73 => self.store(key, StoreMode::Add),
@@ -216,13 +216,13 @@ impl Clients {
     fn counting(&mut self, key: u64) -> Action<'static> {
         match self.prng.below(10) {
             0..3 => Action::Get,
-            3..7 => Action::Increment(1 + self.prng.below(5)),
-            7 => Action::Decrement(0),
-            8 => Action::Delete { want_old: false },
+            3..7 => Action::Count(Count::by(Delta::Up(1 + self.prng.below(5)))),
+            7 => Action::Count(Count::by(Delta::Down(0))),
+            8 => Action::Delete(Removal { want_old: false, terms: None }),
             _ => {
                 let value = Cow::Owned((self.new_value(key) * COUNTER_STEP).to_string().into_bytes());
                 let mode = pick(&mut self.prng, &[StoreMode::Set, StoreMode::Add]);
-                Action::Store(Store { mode, value, flags: key as u32, expiry: self.expiry(), want_old: false })
+                Action::Store(Store { mode, value, flags: key as u32, expiry: self.expiry(), want_old: false, terms: None })
             }
         }
     }
@@ -230,8 +230,9 @@ impl Clients {
     fn store(&mut self, key: u64, mode: StoreMode) -> Action<'static> {
         let number = self.new_value(key);
         let padding = if self.prng.chance(1, 4) { self.prng.below(LONGEST_PADDING) as usize } else { 0 };
+        let want_old = self.prng.chance(1, 4) && mode == StoreMode::Set;
         let value = Cow::Owned(format!("{key}:{number}{};", ".".repeat(padding)).into_bytes());
-        Action::Store(Store { mode, value, flags: number as u32, expiry: self.expiry(), want_old: self.prng.chance(1, 4) })
+        Action::Store(Store { mode, value, flags: number as u32, expiry: self.expiry(), want_old, terms: None })
     }
 
     fn expiry(&mut self) -> Expiry {

@@ -350,7 +350,7 @@ mod tests {
 
     fn set(value: &'static str) -> Option<Action<'static>> {
         let value = Cow::Borrowed(value.as_bytes());
-        Some(Action::Store(Store { mode: StoreMode::Set, value, flags: 0, expiry: Expiry::Never, want_old: false }))
+        Some(Action::Store(Store { mode: StoreMode::Set, value, flags: 0, expiry: Expiry::Never, want_old: false, terms: None }))
     }
 
     fn value(text: &str, version: u64) -> Answer {

@@ -4,7 +4,7 @@
 //! No state means: this cannot have happened. The model does not know how a state came about; [`history`](super::history) finds an order
 //! of commands that explains what clients saw, or that there is none.
 
-use spydercache::node::command::{Action, Expiry, Store, StoreMode};
+use spydercache::node::command::{Action, Count, Delta, Expiry, Renewal, Store, StoreMode};
 use spydercache::node::reply::Failure;
 
 use crate::answer::Answer;
@@ -102,9 +102,10 @@ pub fn step(state: &State, action: &Action<'_>, answer: Option<&Answer>, when: S
         Action::GetAndTouch(expiry) => read(state, answer, Some(ends_of(*expiry, when))),
         Action::Store(store) => write(state, store, answer, when),
         Action::Delete { .. } => remove(state, answer),
-        Action::Increment(delta) => count(state, *delta as i64, answer),
-        Action::Decrement(delta) => count(state, -(*delta as i64), answer),
-        Action::Touch(expiry) => touch(state, answer, ends_of(*expiry, when)),
+        Action::Count(Count { by: Delta::Up(delta), .. }) => count(state, *delta as i64, answer),
+        Action::Count(Count { by: Delta::Down(delta), .. }) => count(state, -(*delta as i64), answer),
+        Action::Touch(Renewal { expiry, .. }) => touch(state, answer, ends_of(*expiry, when)),
+        Action::Claim(_) | Action::Count(_) | Action::Scan(_) => unreachable!("the simulated clients ask no such thing"),
     }
 }
 
@@ -116,7 +117,7 @@ fn ends_of(expiry: Expiry, when: Span) -> Span {
             let (us, error) = (ms * MS, ms * MS * DRIFT_PERCENT / 100 + ROUNDING_US);
             Span { from: (when.from + us).saturating_sub(error), to: when.to + us + error }
         }
-        Expiry::AtWallMs(_) => Span::WHO_KNOWS,
+        Expiry::AtWallMs(_) | Expiry::Keep | Expiry::Longer(_) => Span::WHO_KNOWS,
     }
 }
 

@@ -100,13 +100,14 @@ impl Form {
             }
             Reply::NotStored | Reply::Exists => self.error(PRECONDITION_FAILED, "the condition does not hold", "", output),
             Reply::Deleted { old } => self.write(&Response::new(OK, BYTES, old.unwrap_or_default()), output),
-            Reply::Number { number, version } => {
-                let mut digits = itoa::Buffer::new();
-                let response = Response::new(OK, TEXT, digits.format(*number).as_bytes());
+            Reply::Number { number, version, .. } => {
+                let digits = number.digits();
+                let response = Response::new(OK, TEXT, digits.as_bytes());
                 self.write(&Response { etag: Some(*version), ..response }, output);
             }
             Reply::Touched | Reply::Done => self.say("ok", output),
             Reply::Report(report) => self.report(report, output),
+            Reply::Page(_) => self.say("ok", output),
             Reply::Failed(failure) => self.failure(failure, output),
         }
         Composed { failed: matches!(reply, Reply::Failed(_)), close: self.closes() }
@@ -128,7 +129,7 @@ impl Form {
 
     fn failure(&self, failure: &Failure, output: &mut Vec<u8>) {
         let (status, headers) = match failure {
-            Failure::NotANumber => ("400 Bad Request", ""),
+            Failure::NotANumber | Failure::Overflow => ("400 Bad Request", ""),
             Failure::TooLarge => ("413 Content Too Large", ""),
             Failure::OutOfMemory => ("507 Insufficient Storage", ""),
             Failure::Unreachable | Failure::Overloaded | Failure::Elsewhere => (UNAVAILABLE, RETRY_SOON),
@@ -204,7 +205,8 @@ fn put(output: &mut Vec<u8>, parts: &[&str]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::reply::Value;
+    use crate::node::command::Number;
+    use crate::node::reply::{Details, Value};
 
     const STAY: Form = Form { view: View::Plain, head_only: false, connection: Connection::Stay };
     const HEAD: Form = Form { head_only: true, ..STAY };
@@ -216,7 +218,7 @@ mod tests {
     }
 
     fn value(flags: u32) -> Reply<'static> {
-        Reply::Value(Value { bytes: b"value", flags, version: Version(7 << 32 | 9), ttl_ms: Some(5) })
+        Reply::Value(Value { bytes: b"value", flags, version: Version(7 << 32 | 9), ttl_ms: Some(5), details: Details::default() })
     }
 
     #[test]
@@ -253,7 +255,7 @@ mod tests {
             (Reply::Exists, "412", "the condition does not hold\n"),
             (Reply::Deleted { old: Some(b"old") }, "200", "old"),
             (Reply::Deleted { old: None }, "200", ""),
-            (Reply::Number { number: u64::MAX, version }, "200", "18446744073709551615"),
+            (Reply::Number { number: Number::Natural(u64::MAX), version, ttl_ms: None }, "200", "18446744073709551615"),
             (Reply::Touched, "200", "ok"),
             (Reply::Done, "200", "ok"),
             (Reply::Report(&alive), "200", "one"),

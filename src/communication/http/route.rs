@@ -22,7 +22,7 @@ use super::head::{Body, Head};
 use super::refusal::{self, Refusal};
 use super::target::{Target, unescape};
 use crate::config::Limits;
-use crate::node::command::{Action, Admin, Command, Expiry, Request, Store, StoreMode};
+use crate::node::command::{Action, Admin, Command, Expiry, Removal, Request, Store, StoreMode};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
@@ -159,7 +159,7 @@ fn reserved<'a>(rest: &[u8], limits: &Limits) -> Result<Route<'a>, Refusal> {
 fn on_key<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal> {
     let action = match method {
         Method::Get | Method::Head => Action::Get,
-        Method::Delete => Action::Delete { want_old: true },
+        Method::Delete => Action::Delete(Removal { want_old: true, terms: None }),
         Method::Put | Method::Post => return store(method, key, target, head, limits),
     };
     check_key(&key, limits)?;
@@ -204,7 +204,7 @@ impl<'a> Upload<'a> {
     #[must_use]
     pub fn with(self, value: Cow<'a, [u8]>) -> Request<'a> {
         let Upload { key, flags, expiry } = self;
-        let store = Store { mode: StoreMode::Set, value, flags, expiry, want_old: true };
+        let store = Store { mode: StoreMode::Set, value, flags, expiry, want_old: true, terms: None };
         Request::Key(Command { key, action: Action::Store(store) })
     }
 

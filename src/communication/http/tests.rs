@@ -6,7 +6,7 @@ use super::*;
 use crate::caching::Version;
 use crate::config::Config;
 use crate::node::command::{Action, Admin, Command, Request};
-use crate::node::reply::{Failure, Reply, Report, Status, Value};
+use crate::node::reply::{Details, Failure, Reply, Report, Status, Value};
 use crate::prng::Prng;
 
 fn limits() -> Limits {
@@ -35,7 +35,7 @@ impl Shelf {
         let composed = match &command.action {
             Action::Get => match self.values.get(&key) {
                 Some((bytes, flags, version)) => {
-                    let value = Value { bytes, flags: *flags, version: Version(*version), ttl_ms: None };
+                    let value = Value { bytes, flags: *flags, version: Version(*version), ttl_ms: None, details: Details::default() };
                     form.compose(&key, &Reply::Value(value), output)
                 }
                 None => form.compose(&key, &Reply::Miss, output),

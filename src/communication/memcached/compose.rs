@@ -81,7 +81,7 @@ impl Form {
                 (Kind::Refusal, _) => output.extend_from_slice(TOO_LARGE),
                 (_, Reply::Failed(failure)) => push_failure(failure, output),
                 (Kind::Read { with_version, group }, _) => push_read(with_version, group, key, reply, output),
-                (Kind::Change, Reply::Number { number, .. }) => push_number_line(*number, output),
+                (Kind::Change, Reply::Number { number, .. }) => push_line(number.digits().as_bytes(), output),
                 (Kind::Admin, Reply::Report(report)) => admin::compose(report, output),
                 (Kind::Admin, Reply::Done) => output.extend_from_slice(OK),
                 (Kind::Reset, Reply::Done) => output.extend_from_slice(RESET),
@@ -131,7 +131,7 @@ fn word_for(reply: &Reply<'_>) -> &'static [u8] {
         Reply::Deleted { .. } => b"DELETED\r\n",
         Reply::Touched => b"TOUCHED\r\n",
         Reply::Done => OK,
-        Reply::Value(_) | Reply::Number { .. } | Reply::Report(_) | Reply::Failed(_) => UNFITTING,
+        Reply::Value(_) | Reply::Number { .. } | Reply::Page(_) | Reply::Report(_) | Reply::Failed(_) => UNFITTING,
     }
 }
 
@@ -147,8 +147,8 @@ pub(crate) fn push_text(text: &str, output: &mut Vec<u8>) {
     output.extend(text.bytes().map(|byte| if byte.is_ascii_control() { b' ' } else { byte }));
 }
 
-fn push_number_line(number: u64, output: &mut Vec<u8>) {
-    push_number(number, output);
+fn push_line(text: &[u8], output: &mut Vec<u8>) {
+    output.extend_from_slice(text);
     output.extend_from_slice(b"\r\n");
 }
 
@@ -160,7 +160,8 @@ fn push_number(number: u64, output: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use crate::caching::Version;
-    use crate::node::reply::Report;
+    use crate::node::command::Number;
+    use crate::node::reply::{Details, Report};
 
     const VERSION: Version = Version(77);
 
@@ -171,7 +172,7 @@ mod tests {
     }
 
     fn value(bytes: &[u8]) -> Reply<'_> {
-        Reply::Value(Value { bytes, flags: 9, version: VERSION, ttl_ms: None })
+        Reply::Value(Value { bytes, flags: 9, version: VERSION, ttl_ms: None, details: Details::default() })
     }
 
     #[test]
@@ -195,7 +196,7 @@ mod tests {
             (Reply::Exists, "|EXISTS\r\n"),
             (Reply::Miss, "|NOT_FOUND\r\n"),
             (Reply::Deleted { old: None }, "|DELETED\r\n"),
-            (Reply::Number { number: u64::MAX, version: VERSION }, "|18446744073709551615\r\n"),
+            (Reply::Number { number: Number::Natural(u64::MAX), version: VERSION, ttl_ms: None }, "|18446744073709551615\r\n"),
             (Reply::Touched, "|TOUCHED\r\n"),
         ] {
             assert_eq!(written(Form::change(false), &reply).0, text);

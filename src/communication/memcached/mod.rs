@@ -29,7 +29,7 @@ use self::line::{Line, Words, expiry, length};
 use self::storage::{Header, Storage, Verb};
 use crate::communication::protocol::{self, Group, Parsed};
 use crate::config::Limits;
-use crate::node::command::{Action, Command, Expiry, Request, Store, StoreMode};
+use crate::node::command::{Action, Command, Expiry, Removal, Request, Store, StoreMode};
 
 pub use self::compose::Form;
 pub(super) use self::compose::push_text;
@@ -211,7 +211,7 @@ impl Parser {
             return answer_unless(header.quiet, whole, BAD_CHUNK);
         }
         let Header { key, mode, flags, expiry, quiet, .. } = header;
-        let store = Store { mode, value: Cow::Borrowed(&input[line.whole..end]), flags, expiry, want_old: false };
+        let store = Store { mode, value: Cow::Borrowed(&input[line.whole..end]), flags, expiry, want_old: false, terms: None };
         let request = Request::Key(Command { key: Cow::Borrowed(key), action: Action::Store(store) });
         Parsed::Request { consumed: whole, request, form: Form::change(quiet).into() }
     }
@@ -223,7 +223,8 @@ impl Parser {
         if header.mode != StoreMode::Set {
             return refused;
         }
-        let request = Request::Key(Command { key: Cow::Borrowed(header.key), action: Action::Delete { want_old: false } });
+        let request =
+            Request::Key(Command { key: Cow::Borrowed(header.key), action: Action::Delete(Removal { want_old: false, terms: None }) });
         Parsed::Request { consumed: line.whole, request, form: Form::refusal(header.quiet).into() }
     }
 
@@ -294,7 +295,7 @@ mod tests {
     use super::*;
     use crate::caching::Version;
     use crate::config::Config;
-    use crate::node::command::Admin;
+    use crate::node::command::{Admin, Count, Delta, Renewal};
     use crate::prng::Prng;
 
     /// What a connection would see of a parsed piece; bytes passed over are not seen.
@@ -356,7 +357,7 @@ mod tests {
     }
 
     fn stored(key: &[u8], mode: StoreMode, value: &'static [u8], quiet: bool) -> Seen {
-        let store = Store { mode, value: Cow::Borrowed(value), flags: 0, expiry: Expiry::Never, want_old: false };
+        let store = Store { mode, value: Cow::Borrowed(value), flags: 0, expiry: Expiry::Never, want_old: false, terms: None };
         asked(key, Action::Store(store), Form::change(quiet))
     }
 
@@ -426,7 +427,7 @@ mod tests {
         let too_large = said("SERVER_ERROR object too large for cache\r\n");
         assert_eq!(whole(format!("add k 0 0 1001\r\n{value}\r\nversion\r\n")), [too_large, version()]);
         for (noreply, quiet) in [("", false), (" noreply", true)] {
-            let gone = asked(b"k", Action::Delete { want_old: false }, Form::refusal(quiet));
+            let gone = asked(b"k", Action::Delete(Removal { want_old: false, terms: None }), Form::refusal(quiet));
             assert_eq!(whole(format!("set k 0 0 1001{noreply}\r\n{value}\r\nversion\r\n")), [gone, version()]);
         }
     }
@@ -469,15 +470,15 @@ mod tests {
     fn one_line_commands_say_what_they_mean() {
         let change = |action| asked(b"k", action, Form::change(false));
         for (line, expected) in [
-            ("delete k", change(Action::Delete { want_old: false })),
-            ("delete k 0", change(Action::Delete { want_old: false })),
-            ("incr k 18446744073709551615", change(Action::Increment(u64::MAX))),
-            ("decr k 1 extra", change(Action::Decrement(1))),
-            ("touch k -1", change(Action::Touch(Expiry::InMs(0)))),
-            ("touch k 2592001", change(Action::Touch(Expiry::AtWallMs(2_592_001_000)))),
+            ("delete k", change(Action::Delete(Removal { want_old: false, terms: None }))),
+            ("delete k 0", change(Action::Delete(Removal { want_old: false, terms: None }))),
+            ("incr k 18446744073709551615", change(Action::Count(Count::by(Delta::Up(u64::MAX))))),
+            ("decr k 1 extra", change(Action::Count(Count::by(Delta::Down(1))))),
+            ("touch k -1", change(Action::Touch(Renewal::to(Expiry::InMs(0))))),
+            ("touch k 2592001", change(Action::Touch(Renewal::to(Expiry::AtWallMs(2_592_001_000))))),
             ("put k  two words ", stored(b"k", StoreMode::Set, b" two words ", false)),
             ("put k ", stored(b"k", StoreMode::Set, b"", false)),
-            ("delete noreply", asked(b"noreply", Action::Delete { want_old: false }, Form::change(false))),
+            ("delete noreply", asked(b"noreply", Action::Delete(Removal { want_old: false, terms: None }), Form::change(false))),
         ] {
             assert_eq!(whole(format!("{line}\r\n")), [expected], "{line}");
         }

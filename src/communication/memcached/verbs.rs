@@ -7,7 +7,7 @@ use super::line::{Words, expiry, unsigned};
 use super::{answer, answer_unless};
 use crate::communication::admin;
 use crate::communication::protocol::{Group, Parsed};
-use crate::node::command::{Action, Admin, Command, Expiry, Request};
+use crate::node::command::{Action, Admin, Command, Count, Delta, Expiry, Removal, Renewal, Request};
 use crate::node::reply::MEMCACHED_VERSION;
 
 /// `stats cachedump` and its like know this many slab classes.
@@ -24,8 +24,8 @@ const NO_SIZES: &[u8] = b"STAT sizes_status disabled\r\nEND\r\n";
 pub(super) fn parse<'a>(verb: &[u8], words: Words<'a>, consumed: usize) -> Parsed<'a> {
     match verb {
         b"delete" => delete(words, consumed),
-        b"incr" => arithmetic(Action::Increment, words, consumed),
-        b"decr" => arithmetic(Action::Decrement, words, consumed),
+        b"incr" => arithmetic(Delta::Up, words, consumed),
+        b"decr" => arithmetic(Delta::Down, words, consumed),
         b"touch" => touch(words, consumed),
         b"flush_all" => flush_all(words, consumed),
         b"version" => version(consumed),
@@ -60,16 +60,16 @@ fn delete(mut words: Words<'_>, consumed: usize) -> Parsed<'_> {
     if !matches!(words.next(), None | Some(b"0" | b"noreply")) {
         return answer_unless(quiet, consumed, NO_DELAYED_DELETE);
     }
-    change(key, Action::Delete { want_old: false }, quiet, consumed)
+    change(key, Action::Delete(Removal { want_old: false, terms: None }), quiet, consumed)
 }
 
 /// `incr k delta [noreply]`, `decr k delta [noreply]`.
-fn arithmetic(action: fn(u64) -> Action<'static>, mut words: Words<'_>, consumed: usize) -> Parsed<'_> {
+fn arithmetic(delta: fn(u64) -> Delta, mut words: Words<'_>, consumed: usize) -> Parsed<'_> {
     let key = words.next_key();
     let quiet = words.end_in_noreply();
-    let (Some(key), Some(delta)) = (key, words.next()) else { return answer(consumed, BAD_FORMAT) };
-    match unsigned(delta) {
-        Some(delta) => change(key, action(delta), quiet, consumed),
+    let (Some(key), Some(by)) = (key, words.next()) else { return answer(consumed, BAD_FORMAT) };
+    match unsigned(by) {
+        Some(by) => change(key, Action::Count(Count::by(delta(by))), quiet, consumed),
         None => answer_unless(quiet, consumed, BAD_DELTA),
     }
 }
@@ -80,7 +80,7 @@ fn touch(mut words: Words<'_>, consumed: usize) -> Parsed<'_> {
     let quiet = words.end_in_noreply();
     let (Some(key), Some(exptime)) = (key, words.next()) else { return answer(consumed, BAD_FORMAT) };
     match expiry(exptime) {
-        Some(expiry) => change(key, Action::Touch(expiry), quiet, consumed),
+        Some(expiry) => change(key, Action::Touch(Renewal::to(expiry)), quiet, consumed),
         None => answer_unless(quiet, consumed, BAD_EXPTIME),
     }
 }

@@ -1,0 +1,123 @@
+//! Writes of a value: the condition, the size, and what comes to be.
+
+use super::command::{Store, StoreMode, Terms};
+use super::extras::Extras;
+use super::local::{Task, conclude, guarded, moment_of, seen_version, value_of};
+use super::message::Outcome;
+use super::reply::{Failure, Reply};
+use super::{Node, Outputs};
+use crate::caching::Version;
+use crate::caching::entry::{self, Entry, MAX_EXTRA, Parts};
+
+/// What to do with a write, once its condition has been looked at.
+enum Verdict {
+    Write,
+    /// It comes too late, and is better than nothing.
+    WriteStale,
+    Answer(Reply<'static>),
+}
+
+impl Node {
+    pub(super) fn store(&mut self, task: &Task<'_>, store: &Store<'_>, out: &mut dyn Outputs) {
+        match self.judge_store(task, store) {
+            Verdict::Answer(Reply::NotStored) if store.want_old => self.answer_with_present(task, out),
+            Verdict::Answer(reply) => self.answer(task, &reply, out),
+            Verdict::Write => self.store_as(task, store, false, out),
+            Verdict::WriteStale => self.store_as(task, store, true, out),
+        }
+    }
+
+    fn store_as(&mut self, task: &Task<'_>, store: &Store<'_>, is_stale: bool, out: &mut dyn Outputs) {
+        let version = self.next_version();
+        let present = self.cache.peek(task.key(), task.hash, task.now.mono);
+        let Some((entry, seen)) = made(task, store, is_stale, present, version) else {
+            return self.store_nothing(task, store.want_old, out);
+        };
+        let old = self.write(task, entry, Outcome::Stored { version: seen, old: None }, out);
+        let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
+        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version: seen, old }, out);
+    }
+
+    /// Looks at a write's condition and at its size.
+    fn judge_store(&self, task: &Task<'_>, store: &Store<'_>) -> Verdict {
+        let present = self.cache.peek(task.key(), task.hash, task.now.mono);
+        let size = match (store.mode, present) {
+            (StoreMode::Append | StoreMode::Prepend, Some(old)) => old.value().len() + store.value.len(),
+            _ => store.value.len(),
+        };
+        let verdict = judge_condition(store, present);
+        if let Verdict::Answer(_) = verdict {
+            return verdict;
+        }
+        if size > self.settings.max_value {
+            return Verdict::Answer(Reply::Failed(&Failure::TooLarge));
+        }
+        let bounds = self.cache.bounds();
+        let extra_len = if store.terms.is_some() { MAX_EXTRA } else { 0 };
+        if bounds.max_bytes > 0 && entry::footprint_of(task.key().len(), size, extra_len) as u64 > bounds.max_bytes {
+            return Verdict::Answer(Reply::Failed(&Failure::OutOfMemory));
+        }
+        verdict
+    }
+
+    /// A write whose time is already over leaves nothing, not even what was there.
+    fn store_nothing(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
+        let version = self.next_version();
+        let old = self.remove(task, Outcome::Stored { version, old: None }, out);
+        let old = old.as_ref().filter(|_| want_old).map(Entry::value);
+        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version, old }, out);
+    }
+
+    /// What was in the way, or that nothing was.
+    fn answer_with_present(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
+        let entry = self.cache.peek(task.key(), task.hash, task.now.mono);
+        let reply = entry.map_or(Reply::NotStored, |entry| Reply::Value(value_of(entry, task.now.mono)));
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+    }
+}
+
+fn judge_condition(store: &Store<'_>, present: Option<&Entry>) -> Verdict {
+    let terms = store.terms.as_deref();
+    let only = terms.and_then(|terms| terms.only.as_ref());
+    let refusal = match (store.mode, present) {
+        (StoreMode::Add, Some(_)) => Some(Reply::NotStored),
+        (StoreMode::Append | StoreMode::Prepend, None) if terms.is_some_and(|terms| terms.create.is_some()) => None,
+        (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => Some(Reply::NotStored),
+        (StoreMode::Cas(_), None) => Some(Reply::Miss),
+        (StoreMode::Cas(version), Some(entry)) if seen_version(entry) != version => {
+            let is_late = version < seen_version(entry) && terms.is_some_and(|terms| terms.stale);
+            return if is_late { Verdict::WriteStale } else { Verdict::Answer(Reply::Exists) };
+        }
+        (StoreMode::Set | StoreMode::Add, None) => None,
+        (StoreMode::Set | StoreMode::Replace | StoreMode::Append | StoreMode::Prepend | StoreMode::Cas(_), Some(entry)) => {
+            guarded(only, entry)
+        }
+    };
+    refusal.map_or(Verdict::Write, Verdict::Answer)
+}
+
+/// The entry that a write makes, and the version that clients see of it; nothing if its time is over.
+fn made(task: &Task<'_>, store: &Store<'_>, is_stale: bool, present: Option<&Entry>, version: Version) -> Option<(Entry, Version)> {
+    let none = Terms::default();
+    let terms = store.terms.as_deref().unwrap_or(&none);
+    let kept = present.map(Entry::expires);
+    let joins = matches!(store.mode, StoreMode::Append | StoreMode::Prepend);
+    let expires = match (present, joins) {
+        (Some(old), true) => old.expires(),
+        (Some(old), false) if is_stale => old.expires(),
+        (None, true) => moment_of(terms.create.unwrap_or(store.expiry), task.now, None)?,
+        (_, false) => moment_of(store.expiry, task.now, kept)?,
+    };
+    let of_old = present.map(|old| Extras::of(old.extra())).unwrap_or_default();
+    let is_claimed = is_stale && of_old.is_claimed;
+    let media = if joins { of_old.media } else { &terms.media };
+    let extra = Extras { is_stale, is_claimed, seen_version: terms.seen_version, media }.bytes();
+    let value: &[u8] = &store.value;
+    let (first, second, flags) = match (store.mode, present) {
+        (StoreMode::Append, Some(old)) => (old.value(), value, old.flags()),
+        (StoreMode::Prepend, Some(old)) => (value, old.value(), old.flags()),
+        _ => (value, &b""[..], store.flags),
+    };
+    let entry = Entry::joined(Parts { key: task.key(), first, second, flags, extra: &extra, expires, version });
+    Some((entry, terms.seen_version.unwrap_or(version)))
+}
