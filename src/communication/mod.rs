@@ -2,9 +2,10 @@
 //!
 //! [`event_loop`] is the only part that polls; [`connection`] is a client's two buffers and the replies it is owed; [`buffer`] is one of
 //! those buffers. [`protocol`] tells the dialects apart and is the contract that each fulfils: [`memcached`] (with the verbs for people,
-//! [`admin`]), [`http`]; [`peer`] is what nodes say to each other. A codec knows requests, replies and messages, and nothing of the node.
+//! [`admin`]), [`binary`], [`http`]; [`peer`] is what nodes say to each other. A codec knows requests, replies and messages, and nothing of the node.
 
 mod admin;
+pub mod binary;
 pub mod buffer;
 pub mod connection;
 pub mod event_loop;

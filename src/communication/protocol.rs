@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use super::{http, memcached};
+use super::{binary, http, memcached};
 use crate::config::Limits;
 use crate::node::command::Request;
 use crate::node::reply::Reply;
@@ -63,6 +63,8 @@ pub enum Parsed<'a> {
 pub enum Form {
     /// memcached's text protocol.
     Memcached(memcached::Form),
+    /// memcached's binary protocol.
+    Binary(binary::Form),
     /// HTTP/1.x.
     Http(http::Form),
 }
@@ -93,7 +95,7 @@ impl Form {
     pub fn group(&self) -> Group {
         match self {
             Form::Memcached(form) => form.group(),
-            Form::Http(_) => Group::Alone,
+            Form::Binary(_) | Form::Http(_) => Group::Alone,
         }
     }
 
@@ -101,6 +103,7 @@ impl Form {
     pub fn compose(&self, key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
         match self {
             Form::Memcached(form) => form.compose(key, reply, output),
+            Form::Binary(form) => form.compose(key, reply, output),
             Form::Http(form) => form.compose(key, reply, output),
         }
     }
@@ -114,6 +117,8 @@ pub enum Dialect {
     Unknown,
     /// memcached's text protocol, and the verbs for people.
     Memcached(memcached::Parser),
+    /// memcached's binary protocol.
+    Binary(binary::Parser),
     /// HTTP/1.x.
     Http(http::Parser),
 }
@@ -125,6 +130,8 @@ pub enum Sniffed {
     NotYet,
     /// memcached's text protocol: whatever is nothing else.
     Memcached,
+    /// memcached's binary protocol.
+    Binary,
     /// An upper-case method and a path.
     Http,
     /// A peer: its frames begin with a length below 2^24.
@@ -135,10 +142,11 @@ pub enum Sniffed {
 #[must_use]
 pub fn sniff(input: &[u8]) -> Sniffed {
     let Some(first) = input.first() else { return Sniffed::NotYet };
-    if *first == 0 {
-        return Sniffed::Peer;
+    match *first {
+        0 => Sniffed::Peer,
+        binary::MAGIC => Sniffed::Binary,
+        _ => http::sniff(input),
     }
-    http::sniff(input)
 }
 
 impl Dialect {
@@ -147,6 +155,7 @@ impl Dialect {
     pub fn unfinished(&self) -> &'static [u8] {
         match self {
             Dialect::Unknown | Dialect::Memcached(_) => memcached::UNFINISHED,
+            Dialect::Binary(_) => b"",
             Dialect::Http(_) => http::UNFINISHED,
         }
     }
@@ -156,6 +165,7 @@ impl Dialect {
         match self {
             Dialect::Unknown => Parsed::Incomplete { in_command: !input.is_empty() },
             Dialect::Memcached(parser) => parser.next(input, limits),
+            Dialect::Binary(parser) => parser.next(input, limits),
             Dialect::Http(parser) => parser.next(input, limits),
         }
     }

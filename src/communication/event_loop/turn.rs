@@ -20,7 +20,7 @@ use crate::communication::buffer::{Buffer, Filled};
 use crate::communication::connection::HIGH_WATER;
 use crate::communication::peer::{self, Frame};
 use crate::communication::protocol::{self, Dialect, Form, Group, Parsed, Sniffed};
-use crate::communication::{http, memcached};
+use crate::communication::{binary, http, memcached};
 use crate::config::Limits;
 use crate::hash::KeyHash;
 use crate::node::command::Request;
@@ -263,6 +263,7 @@ impl EventLoop {
                 return false;
             }
             Sniffed::Memcached => Dialect::Memcached(memcached::Parser::default()),
+            Sniffed::Binary => Dialect::Binary(binary::Parser::default()),
             Sniffed::Http => Dialect::Http(http::Parser::default()),
         };
         socket.kind = Kind::Client;

@@ -118,11 +118,16 @@ pub(super) fn expiry(word: &[u8]) -> Option<Expiry> {
     if let Some(digits) = word.strip_prefix(b"-") {
         return unsigned(digits).map(|seconds| if seconds == 0 { Expiry::Never } else { Expiry::InMs(0) });
     }
-    Some(match unsigned(word)? {
+    unsigned(word).map(expiry_of)
+}
+
+/// What so many seconds mean: never, from now, or a date.
+pub(crate) fn expiry_of(seconds: u64) -> Expiry {
+    match seconds {
         0 => Expiry::Never,
         seconds if seconds <= MAX_RELATIVE_S => Expiry::InMs(seconds * 1000),
         seconds => Expiry::AtWallMs(seconds.saturating_mul(1000)),
-    })
+    }
 }
 
 #[cfg(test)]

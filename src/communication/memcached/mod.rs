@@ -15,7 +15,7 @@
 //! length of a value is senseless. Whoever sends that loses the connection here, except for making the same mistake again.
 //!
 //! `line` cuts lines into words and numbers; `storage` reads the lines that a value follows; `verbs` reads the others; `compose`
-//! writes replies. Not here: memcached's meta commands (`mg`, `ms` ...), which are answered `ERROR`, and its binary protocol.
+//! writes replies. Not here: memcached's meta commands (`mg`, `ms` ...), which are answered `ERROR`; its binary protocol is a dialect of its own.
 
 mod compose;
 mod line;
@@ -33,7 +33,7 @@ use crate::node::command::{Action, Command, Expiry, Removal, Request, Store, Sto
 
 pub use self::compose::Form;
 pub(super) use self::compose::push_text;
-pub(super) use self::line::is_key;
+pub(super) use self::line::{MAX_KEY, expiry_of, is_key};
 
 /// The last word to a client that has begun a command and not finished it.
 pub const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
