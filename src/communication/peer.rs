@@ -166,10 +166,10 @@ impl Writer<'_> {
     }
 
     fn pulse(&mut self, pulse: &Pulse) -> &mut Self {
-        let Pulse { view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done } = pulse;
+        let Pulse { number, view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done } = pulse;
         let flags = [*takes_part, *is_active, *has_filled, *leaves];
         let flags = flags.iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
-        self.array(6).view_id(*view).number(flags).number(*parent).number(*size).number(*watermark).number(*done)
+        self.array(7).number(*number).view_id(*view).number(flags).number(*parent).number(*size).number(*watermark).number(*done)
     }
 
     fn seats(&mut self, seats: &[u16]) -> &mut Self {
@@ -303,11 +303,11 @@ impl<'a> Reader<'a> {
     }
 
     fn pulse(&mut self) -> Parse<Pulse> {
-        self.array_of(6)?;
-        let (view, flags, parent, size) = (self.view_id()?, self.number()?, self.number()?, self.number()?);
-        let (watermark, done) = (self.number()?, self.number()?);
+        self.array_of(7)?;
+        let (number, view, flags) = (self.number()?, self.view_id()?, self.number()?);
+        let (parent, size, watermark, done) = (self.number()?, self.number()?, self.number()?, self.number()?);
         let [takes_part, is_active, has_filled, leaves] = [0, 1, 2, 3].map(|bit| flags >> bit & 1 == 1);
-        Ok(Pulse { view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done })
+        Ok(Pulse { number, view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done })
     }
 
     fn seats(&mut self) -> Parse<Vec<u16>> {
@@ -479,7 +479,7 @@ mod tests {
         outcomes.extend(failures.into_iter().map(Outcome::Failed));
         let id = ViewId { lineage: 9 << 40, epoch: 7 };
         let view = View::first((9 << 40, 7), 2, &[card(8001), card(8002)], &[card(8003)], Past::Lost);
-        let pulse = Pulse { view: id, takes_part: true, has_filled: true, size: 3, watermark: 4, done: 5, ..Pulse::default() };
+        let pulse = Pulse { number: 9, view: id, takes_part: true, has_filled: true, size: 3, watermark: 4, done: 5, ..Pulse::default() };
         let promise = Promise {
             base: id,
             ballot: 5,

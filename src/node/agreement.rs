@@ -53,7 +53,14 @@ impl Node {
             size: pact.view.as_ref().map_or(0, |view| view.up().count() as u64),
             watermark: self.watermark(),
             done: self.mirroring.done(),
+            ..Pulse::default()
         }
+    }
+
+    /// The same, to be sent.
+    pub(super) fn say_pulse(&mut self, now: Mono) -> Pulse {
+        self.last_pulse += 1;
+        Pulse { number: self.last_pulse, ..self.pulse(now) }
     }
 
     /// Another node has said how it is.
@@ -61,6 +68,9 @@ impl Node {
         let Some(pact) = &mut self.pact else { return };
         let is_same = pulse.view == pact.id;
         let tie = pact.tie(member);
+        if pulse.number < tie.pulse.number {
+            return; // it comes on the other link of the two, and was said before
+        }
         tie.pulse = *pulse;
         tie.has_sat |= is_same && pulse.takes_part;
         self.mirroring.remembered.forget_below(member, pulse.watermark);
@@ -165,11 +175,12 @@ impl Node {
         self.pact.as_ref().filter(|pact| pact.me.is_some()).map_or_else(ViewId::default, |pact| pact.id)
     }
 
-    /// Is this seat's life there, and heard?
+    /// Is this seat's life there, and heard, and does it take part?
     fn hears(&self, seat: usize) -> bool {
         let Some(pact) = &self.pact else { return false };
         let member = pact.seats[seat];
-        member == MemberId::ME || (self.membership.get(member).standing == Standing::Up && !pact.has_ended(seat, &self.membership))
+        let is_there = || self.membership.get(member).standing == Standing::Up && !pact.has_ended(seat, &self.membership);
+        member == MemberId::ME || (is_there() && !pact.has_given_up(seat))
     }
 
     /// May a seat be left out of what decides?
@@ -257,9 +268,8 @@ impl Node {
 
     fn has_reason(&self, now: Mono) -> bool {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
-        let is_lost = |seat: usize| {
-            pact.has_ended(seat, &self.membership) || matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_))
-        };
+        let is_down = |seat: usize| matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_));
+        let is_lost = |seat: usize| pact.has_ended(seat, &self.membership) || is_down(seat) || pact.has_given_up(seat);
         let is_stale = pact.acceptor.is_frozen() && now >= pact.acceptor.since().plus(FROZEN_MS);
         let is_filled = || !pact.is_whole && self.are_all_filled(now);
         is_stale || view.up().any(|seat| Some(seat) != pact.me && is_lost(seat)) || self.newcomer(now).is_some() || is_filled()
@@ -567,5 +577,100 @@ impl Node {
     pub(super) fn new_lineage(&self) -> u64 {
         let name = self.hasher.hash(self.me().name.as_bytes()).place;
         self.me().incarnation << LINEAGE_BITS | u64::from(name & 0xffff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::net::SocketAddr;
+
+    use super::super::message::{Introduction, PROTOCOL_VERSION};
+    use super::super::reply::Reply;
+    use super::super::{ClientId, Mistakes, Settings};
+    use super::*;
+    use crate::caching::cache::Bounds;
+    use crate::time::Wall;
+    use crate::topology::heartbeat::Pace;
+    use crate::topology::view::{Mirrors, Past};
+
+    /// The node's links to the other, and from it.
+    const OURS: LinkId = LinkId(9);
+    const THEIRS: LinkId = LinkId(5);
+
+    struct Nowhere;
+
+    impl Outputs for Nowhere {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, _message: &Message<'_>) {}
+        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { mono: Mono(ms), wall: Wall(ms) }
+    }
+
+    fn card(port: u16) -> Card {
+        Card { incarnation: 7, ..Card::of_address(([127, 0, 0, 1], port).into()) }
+    }
+
+    fn node(me: u16, other: u16) -> Node {
+        let settings = Settings {
+            me: card(me),
+            pool: "pool".into(),
+            peers: vec![card(other).address],
+            mirrors: Mirrors::Next(1),
+            serve_on_silence: false,
+            boot_wait_ms: 10_000,
+            bounds: Bounds::default(),
+            max_value: 1 << 20,
+            pace: Pace { every_ms: 100, silence_ms: 500 },
+            request_timeout_ms: 1_000,
+            sync_matters: false,
+            seed: 1,
+            shown: Vec::new(),
+            mistakes: Mistakes::default(),
+        };
+        Node::new(settings, None, None, at(1_000))
+    }
+
+    /// One of two nodes, in a view of both.
+    fn seated(me: u16, other: u16) -> (Node, ViewId) {
+        let mut node = node(me, other);
+        let introduction =
+            |me: Card| Introduction { protocol: PROTOCOL_VERSION, pool: Cow::Borrowed("pool"), me, others: Vec::new(), copies: 2 };
+        node.on_tick(at(1_000), &mut Nowhere);
+        node.on_dialled(at(1_001), MemberId(1), OURS, &mut Nowhere);
+        node.on_message(at(1_001), OURS, &Message::Welcome(introduction(card(other))), &mut Nowhere);
+        node.on_message(at(1_001), THEIRS, &Message::Hello(introduction(card(other))), &mut Nowhere);
+        let view = View::first((77, 5), 2, &[card(8001), card(8002)], &[], Past::Lost);
+        let id = view.id();
+        node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut Nowhere);
+        assert_eq!(node.view().map(View::id), Some(id));
+        (node, id)
+    }
+
+    #[test]
+    fn what_was_said_before_does_not_count_behind_what_was_said_later() {
+        let (mut node, view) = seated(8002, 8001);
+        let later = Pulse { number: 2, view, takes_part: true, ..Pulse::default() };
+        let before = Pulse { number: 1, ..Pulse::default() };
+        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse: later }, &mut Nowhere);
+        node.on_message(at(1_003), OURS, &Message::Pong { number: 1, grant: None, pulse: before }, &mut Nowhere);
+        node.on_tick(at(1_003), &mut Nowhere);
+        assert_eq!(node.view().map(View::id), Some(view), "it has not lost its seat");
+    }
+
+    #[test]
+    fn who_knows_the_view_and_has_no_part_in_it_gives_way_to_the_next_view() {
+        let (mut node, view) = seated(8001, 8002);
+        let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
+        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+        node.on_tick(at(1_003), &mut Nowhere);
+        let next = node.view().expect("it goes on");
+        assert_eq!((next.epoch, next.up().count()), (view.epoch + 1, 1));
     }
 }

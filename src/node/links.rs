@@ -130,7 +130,8 @@ impl Node {
         {
             pact.owed_pongs.push((link, number, pulse.view));
         }
-        out.send(link, &Message::Pong { number, grant, pulse: self.pulse(now.mono) });
+        let own = self.say_pulse(now.mono);
+        out.send(link, &Message::Pong { number, grant, pulse: own });
         self.tell_view(now.mono, member, pulse, out);
     }
 
@@ -151,7 +152,8 @@ impl Node {
             let Some(member) = self.greeted.get(&link).copied() else { continue };
             let pulse = Pulse { view, takes_part: true, ..Pulse::default() };
             if let Some(grant) = self.grant(now.mono, member, &pulse) {
-                out.send(link, &Message::Pong { number, grant: Some(grant), pulse: self.pulse(now.mono) });
+                let pulse = self.say_pulse(now.mono);
+                out.send(link, &Message::Pong { number, grant: Some(grant), pulse });
             }
         }
     }
@@ -170,7 +172,7 @@ impl Node {
     }
 
     fn ping(&mut self, member: MemberId, link: LinkId, number: u64, now: Mono, out: &mut dyn Outputs) {
-        let pulse = self.pulse(now);
+        let pulse = self.say_pulse(now);
         if let Some(pact) = &mut self.pact {
             pact.on_pinged(member, number, now);
         }

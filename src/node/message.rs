@@ -178,6 +178,8 @@ pub enum Message<'a> {
 /// How it is with a node, said with every ping and pong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
+    /// Grows with each that is said: two links do not keep one order.
+    pub number: u64,
     /// The view it knows.
     pub view: ViewId,
     /// Does it take part in it?

@@ -82,7 +82,7 @@ const RECLAIM_A_TICK: usize = 1_024;
 const RESTATE_A_TICK: usize = 256 << 10;
 /// How soon the node wants to be called again while long work is under way.
 const LONG_WORK_EVERY_MS: u64 = 1;
-/// Bits of a serial below the incarnation: lives do not share serials.
+/// Bits of a serial, and of a pulse's number, below the incarnation: lives do not share them.
 const SERIAL_BITS: u32 = 24;
 
 /// A client's request that is owed an answer: the connection, which is never numbered twice, and which of its requests.
@@ -198,6 +198,8 @@ pub struct Node {
     aftermath: Aftermath,
     /// The last serial of a write that was, or may be, forwarded.
     last_serial: u64,
+    /// The number of the last pulse.
+    last_pulse: u64,
     /// No write below this serial waits any more.
     serials_done: u64,
     /// Keys of which some request waits. Only looked up.
@@ -246,6 +248,7 @@ impl Node {
             filling: Filling::default(),
             aftermath: Aftermath::default(),
             last_serial: settings.me.incarnation << SERIAL_BITS,
+            last_pulse: settings.me.incarnation << SERIAL_BITS,
             serials_done: settings.me.incarnation << SERIAL_BITS,
             held_keys: BTreeSet::new(),
             is_waiting_for_lease: false,

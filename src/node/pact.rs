@@ -258,7 +258,15 @@ impl Pact {
     #[must_use]
     pub fn has_departed(&self, seat: usize) -> bool {
         let tie = self.ties.get(self.seats[seat].index());
-        tie.is_some_and(|tie| tie.pulse.view.lineage != self.id.lineage && (tie.pulse.takes_part || tie.has_sat))
+        let is_elsewhere = |tie: &Tie| tie.pulse.view.lineage != self.id.lineage && (tie.pulse.takes_part || tie.has_sat);
+        self.has_given_up(seat) || tie.is_some_and(is_elsewhere)
+    }
+
+    /// Does the life in this seat know the view, and say that it takes no part in it? Then it waits for a seat in the next one.
+    #[must_use]
+    pub fn has_given_up(&self, seat: usize) -> bool {
+        let pulse = self.pulse_of(self.seats[seat]).filter(|_| Some(seat) != self.me);
+        pulse.is_some_and(|pulse| pulse.view == self.id && !pulse.takes_part)
     }
 
     /// Has it ended while its grant was running?
