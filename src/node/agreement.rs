@@ -36,8 +36,9 @@ const NAMED_COPIES: usize = 2;
 const FROZEN_MS: u64 = 400;
 /// Who was left out in its present life is not taken in again before this.
 const REST_MS: u64 = 2_000;
-/// Bits of a lineage below the life that began it.
-const LINEAGE_BITS: u32 = 16;
+/// Bits of a lineage below the life that began it: which of its lineages, and who.
+const LINEAGE_BITS: u32 = 24;
+const NAME_BITS: u32 = 16;
 
 impl Node {
     /// How it is with this node.
@@ -465,6 +466,7 @@ impl Node {
         let silent = self.silent_seats(&proposal);
         let promised: Vec<MemberId> = proposal.promises.keys().copied().filter(|member| *member != MemberId::ME).collect();
         let Some(pact) = &mut self.pact else { return };
+        pact.lineages_begun += u64::from(view.lineage != pact.id.lineage);
         if !pact.acceptor.accept(ballot, &view, now.mono) {
             pact.proposal = None;
             return;
@@ -573,10 +575,11 @@ impl Node {
         }
     }
 
-    /// The name of a succession of views that this node begins: no other life begins one of this name.
+    /// The name of a succession of views that this node begins: nobody begins another one of this name, not even this life.
     pub(super) fn new_lineage(&self) -> u64 {
-        let name = self.hasher.hash(self.me().name.as_bytes()).place;
-        self.me().incarnation << LINEAGE_BITS | u64::from(name & 0xffff)
+        let name = u64::from(self.hasher.hash(self.me().name.as_bytes()).place) & 0xffff;
+        let begun = self.pact.as_ref().map_or(0, |pact| pact.lineages_begun) & 0xff;
+        self.me().incarnation << LINEAGE_BITS | begun << NAME_BITS | name
     }
 }
 
@@ -672,5 +675,13 @@ mod tests {
         node.on_tick(at(1_003), &mut Nowhere);
         let next = node.view().expect("it goes on");
         assert_eq!((next.epoch, next.up().count()), (view.epoch + 1, 1));
+    }
+
+    #[test]
+    fn no_life_begins_two_lineages_of_one_name() {
+        let mut node = node(8001, 8002);
+        let first = node.new_lineage();
+        node.pact.as_mut().expect("it has mirrors").lineages_begun += 1;
+        assert_ne!(node.new_lineage(), first);
     }
 }

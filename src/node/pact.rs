@@ -108,6 +108,8 @@ pub struct Pact {
     pub acceptor: Acceptor,
     /// What it proposes.
     pub proposal: Option<Proposal>,
+    /// How often it has proposed to begin a succession of views.
+    pub lineages_begun: u64,
     /// The highest ballot it has seen.
     pub ballot_seen: Ballot,
     /// One for each member.
@@ -153,6 +155,7 @@ impl Pact {
             has_survived: false,
             acceptor: Acceptor::default(),
             proposal: None,
+            lineages_begun: 0,
             ballot_seen: 0,
             ties: Vec::new(),
             lease_until: Mono(0),
