@@ -187,10 +187,21 @@ impl Node {
         out: &mut dyn Outputs,
     ) {
         let known = match origin {
-            Origin::Peer { member, serial: serial @ 1.., .. } => self.mirroring.remembered.look_up(member, serial),
-            Origin::Peer { .. } | Origin::Client(_) => Known::New,
+            Origin::Peer { member, serial, .. } => self.known_of(member, serial, hash),
+            Origin::Client(_) => Known::New,
         };
         self.execute_once(now, origin, hash, command, Attempt { known, deadline }, out);
+    }
+
+    fn known_of(&self, entry: MemberId, serial: u64, hash: KeyHash) -> Known {
+        if serial == 0 {
+            return Known::New;
+        }
+        match self.mirroring.remembered.look_up(entry, serial, hash) {
+            Known::Answered(_) if self.mistakes().done_twice => Known::New,
+            Known::Unknown if self.mistakes().done_late => Known::New,
+            known => known,
+        }
     }
 
     /// Another node's client's command waits until this node may serve, or knows by what view it is asked.
@@ -222,7 +233,7 @@ impl Node {
 
     /// A request of this node's own client may have been carried out by an owner that is no more: then it is answered and not repeated.
     fn execute_parked(&mut self, now: Now, origin: Origin, forwarded: &Forwarded, deadline: Mono, out: &mut dyn Outputs) {
-        let known = if forwarded.serial > 0 { self.mirroring.remembered.look_up(MemberId::ME, forwarded.serial) } else { Known::New };
+        let known = self.known_of(MemberId::ME, forwarded.serial, forwarded.hash);
         self.execute_once(now, origin, forwarded.hash, &forwarded.command, Attempt { known, deadline }, out);
     }
 

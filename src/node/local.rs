@@ -284,7 +284,7 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
                 Reply::Value(_) => Outcome::Touched,
                 reply => Outcome::of(reply).into_owned(),
             };
-            mirroring.remembered.note(member, serial, outcome);
+            mirroring.remembered.note(member, serial, task.hash, outcome);
         }
         Origin::Peer { .. } => {}
     }

@@ -31,4 +31,12 @@ pub struct Mistakes {
     pub no_restate: bool,
     /// Any proof of death, witnessed or not, shrinks the majority.
     pub any_death_shrinks: bool,
+    /// A view leaves out the last who have a key as soon as they are gone, if it was begun before.
+    pub no_last_wait: bool,
+    /// Of journals, only those of nodes that have heard of the newest view count.
+    pub newest_only: bool,
+    /// What was done for an entry node is done again when it asks again.
+    pub done_twice: bool,
+    /// What a later write to the same key has passed is done behind it.
+    pub done_late: bool,
 }

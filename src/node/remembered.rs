@@ -3,11 +3,13 @@
 //! A write that another node has forwarded must not be carried out twice: between the two, another client's acknowledged write could be
 //! buried. So each carries a serial of its entry node, and whoever holds the key remembers what was answered; asked again, it answers the same.
 //! What the entry node no longer waits for (its *watermark*, said with every heartbeat) is forgotten, and what comes below it has come too
-//! late and is dropped. (Lee et al., "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015, call it RIFL.)
+//! late and is dropped. Mirrors are told only of what has changed something. So of a write that a mirror does not know, while it knows a later
+//! one of the same entry node to the same key, nobody can say what was answered: done now, it would come after what came after it. (Lee et al., "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015, call it RIFL.)
 
 use std::collections::BTreeMap;
 
 use super::message::Outcome;
+use crate::hash::KeyHash;
 use crate::topology::MemberId;
 
 /// Most answers remembered for one entry node. Past it the oldest go, and whoever asks for those is told that the outcome is unknown.
@@ -22,7 +24,7 @@ pub enum Known {
     Answered(Outcome<'static>),
     /// Nobody waits for it any more.
     Late,
-    /// It was so long ago that nobody knows.
+    /// It may have been, and nobody knows: it was long ago, or what came after it was.
     Unknown,
 }
 
@@ -34,32 +36,34 @@ pub struct Remembered {
 
 #[derive(Debug, Default)]
 struct Answers {
-    answers: BTreeMap<u64, Outcome<'static>>,
+    /// With the key's hash in the table.
+    answers: BTreeMap<u64, (u64, Outcome<'static>)>,
     watermark: u64,
     /// Below it, answers may have been given up for want of room.
     lost_below: u64,
 }
 
 impl Remembered {
-    /// What is known of a request.
+    /// What is known of a request about a key.
     #[must_use]
-    pub fn look_up(&self, entry: MemberId, serial: u64) -> Known {
+    pub fn look_up(&self, entry: MemberId, serial: u64, key: KeyHash) -> Known {
         let Some(of) = self.of.get(&entry) else { return Known::New };
+        let was_passed = || of.answers.range(serial..).any(|(_, (table, _))| *table == key.table);
         match of.answers.get(&serial) {
             _ if serial < of.watermark => Known::Late,
-            Some(outcome) => Known::Answered(outcome.clone()),
-            None if serial < of.lost_below => Known::Unknown,
+            Some((_, outcome)) => Known::Answered(outcome.clone()),
+            None if serial < of.lost_below || was_passed() => Known::Unknown,
             None => Known::New,
         }
     }
 
-    /// This is, or will be, answered.
-    pub fn note(&mut self, entry: MemberId, serial: u64, outcome: Outcome<'static>) {
+    /// This is, or will be, answered about a key.
+    pub fn note(&mut self, entry: MemberId, serial: u64, key: KeyHash, outcome: Outcome<'static>) {
         let of = self.of.entry(entry).or_default();
         if serial < of.watermark {
             return;
         }
-        of.answers.insert(serial, outcome);
+        of.answers.insert(serial, (key.table, outcome));
         if of.answers.len() > MAX_REMEMBERED
             && let Some((oldest, _)) = of.answers.pop_first()
         {
@@ -88,29 +92,40 @@ mod tests {
     use super::*;
 
     const ENTRY: MemberId = MemberId(3);
+    const KEY: KeyHash = KeyHash { place: 0, table: 1 };
+    const OTHER: KeyHash = KeyHash { place: 0, table: 2 };
 
     #[test]
     fn what_was_answered_is_answered_again_until_nobody_waits_for_it() {
         let mut remembered = Remembered::default();
-        assert_eq!(remembered.look_up(ENTRY, 7), Known::New);
-        remembered.note(ENTRY, 7, Outcome::Touched);
-        remembered.note(ENTRY, 9, Outcome::NotStored);
-        assert_eq!(remembered.look_up(ENTRY, 7), Known::Answered(Outcome::Touched));
+        assert_eq!(remembered.look_up(ENTRY, 7, KEY), Known::New);
+        remembered.note(ENTRY, 7, KEY, Outcome::Touched);
+        remembered.note(ENTRY, 9, KEY, Outcome::NotStored);
+        assert_eq!(remembered.look_up(ENTRY, 7, KEY), Known::Answered(Outcome::Touched));
         remembered.forget_below(ENTRY, 8);
-        assert_eq!(remembered.look_up(ENTRY, 7), Known::Late);
-        assert_eq!(remembered.look_up(ENTRY, 9), Known::Answered(Outcome::NotStored));
-        remembered.note(ENTRY, 5, Outcome::Done);
+        assert_eq!(remembered.look_up(ENTRY, 7, KEY), Known::Late);
+        assert_eq!(remembered.look_up(ENTRY, 9, KEY), Known::Answered(Outcome::NotStored));
+        remembered.note(ENTRY, 5, KEY, Outcome::Done);
         assert_eq!(remembered.count(), 1);
+    }
+
+    #[test]
+    fn what_a_later_write_to_the_key_has_passed_is_not_carried_out_behind_it() {
+        let mut remembered = Remembered::default();
+        remembered.note(ENTRY, 8, KEY, Outcome::Done);
+        assert_eq!(remembered.look_up(ENTRY, 7, KEY), Known::Unknown);
+        assert_eq!(remembered.look_up(ENTRY, 7, OTHER), Known::New);
+        assert_eq!(remembered.look_up(ENTRY, 9, KEY), Known::New);
     }
 
     #[test]
     fn there_is_a_limit_and_what_falls_out_is_known_to_be_unknown() {
         let mut remembered = Remembered::default();
         for serial in 0..=MAX_REMEMBERED as u64 {
-            remembered.note(ENTRY, serial, Outcome::Done);
+            remembered.note(ENTRY, serial, KEY, Outcome::Done);
         }
         assert_eq!(remembered.count(), MAX_REMEMBERED);
-        assert_eq!(remembered.look_up(ENTRY, 0), Known::Unknown);
-        assert_eq!(remembered.look_up(ENTRY, MAX_REMEMBERED as u64 + 1), Known::New);
+        assert_eq!(remembered.look_up(ENTRY, 0, KEY), Known::Unknown);
+        assert_eq!(remembered.look_up(ENTRY, MAX_REMEMBERED as u64 + 1, KEY), Known::New);
     }
 }

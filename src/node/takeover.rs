@@ -188,8 +188,8 @@ impl Node {
             return;
         }
         let entry_node = tag.as_ref().and_then(|tag| self.pact.as_ref()?.seats.get(usize::from(tag.seat)).map(|member| (*member, tag)));
-        if let Some((entry_node, tag)) = entry_node {
-            self.mirroring.remembered.note(entry_node, tag.serial, tag.outcome.clone().into_owned());
+        if let (Some((entry_node, tag)), Some(key)) = (entry_node, key) {
+            self.mirroring.remembered.note(entry_node, tag.serial, self.hasher.hash(key), tag.outcome.clone().into_owned());
         }
         self.apply(now, change);
     }
