@@ -30,8 +30,6 @@ const PROPOSAL_MS: u64 = 1_000;
 const RANK_MS: u64 = 150;
 /// Before a view that leaves keys without any holder, somebody may come back, or this node go as well.
 const LAST_COPY_MS: u64 = 2_000;
-/// Copies of a key, at least, where nodes name their stand-ins.
-const NAMED_COPIES: usize = 2;
 /// A promise of which nothing came is a reason for a proposal after this.
 const FROZEN_MS: u64 = 400;
 /// Who was left out in its present life is not taken in again before this.
@@ -213,10 +211,11 @@ impl Node {
             pact.reason_since = None;
             return;
         }
-        let since = *pact.reason_since.get_or_insert(now.mono);
-        if now.mono < since.plus(LAST_COPY_MS) && self.may_lose_last_copies() {
+        pact.reason_since.get_or_insert(now.mono);
+        if self.is_put_off(now.mono, |seat| self.hears(seat)) {
             return;
         }
+        let Some(since) = self.pact.as_ref().and_then(|pact| pact.reason_since) else { return };
         if (wanted || now.mono >= since.plus(rank * RANK_MS))
             && !self.leaves_it_to_another(now.mono)
             && self.decides(|seat| self.hears(seat))
@@ -234,20 +233,11 @@ impl Node {
         Some(proposer) != pact.me && proposer < pact.seats.len() && self.hears(proposer) && now < until
     }
 
-    /// Would a view without those that are lost begin without some keys? If all are going down, the journals of all know better: so that is put
-    /// off for a moment.
-    fn may_lose_last_copies(&self) -> bool {
-        let Some(view) = self.view() else { return false };
-        let has_keys = |seat: usize| {
-            let card = &view.seats[seat].card;
-            view.settled
-                .iter()
-                .any(|settled| settled.role.has_keys() && settled.card.name == card.name && settled.card.incarnation == card.incarnation)
-        };
-        let lost = view.up().filter(|seat| !self.hears(*seat) && has_keys(*seat)).count();
-        let gone = view.settled.iter().filter(|settled| settled.role == Role::Gone).count();
-        let copies = if view.copies == 0 { NAMED_COPIES } else { view.copies as usize };
-        lost > 0 && lost + gone >= copies
+    /// Would a view of those that stay begin without some keys? If all are going down, the journals of all know better: so that is put off for a
+    /// moment.
+    fn is_put_off(&self, now: Mono, stays: impl Fn(usize) -> bool) -> bool {
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
+        pact.reason_since.is_none_or(|since| now < since.plus(LAST_COPY_MS)) && view.may_lose_keys(stays)
     }
 
     /// How many seats that are heard come before this one.
@@ -418,17 +408,24 @@ impl Node {
         let view = match proposal.unfinished() {
             Some(view) => view.clone(),
             None if is_first => self.first_view(&proposal),
+            // Somebody has ended who was there when this was begun.
+            None if !self.mistakes().no_last_wait && self.is_put_off(now.mono, |seat| self.stays(&proposal, seat)) => return,
             None => self.next_view(&proposal, now.mono),
         };
         self.ask_to_accept(now, proposal, view, out);
+    }
+
+    /// Is a seat's life there, and has promised?
+    fn stays(&self, proposal: &Proposal, seat: usize) -> bool {
+        let has_promised = |pact: &Pact| proposal.promises.contains_key(&pact.seats[seat]) && !pact.has_ended(seat, &self.membership);
+        self.pact.as_ref().is_some_and(has_promised)
     }
 
     /// What comes after the present view, by what was promised.
     fn next_view(&self, proposal: &Proposal, now: Mono) -> View {
         let (pact, view) = self.pact.as_ref().and_then(Pact::with_view).expect("who proposes the next view has one");
         let promise = |seat: usize| proposal.promises.get(&pact.seats[seat]);
-        let stays: Vec<bool> =
-            (0..view.seats.len()).map(|seat| promise(seat).is_some() && !pact.has_ended(seat, &self.membership)).collect();
+        let stays: Vec<bool> = (0..view.seats.len()).map(|seat| self.stays(proposal, seat)).collect();
         let all_stay = view.up().all(|seat| stays[seat]);
         let is_ready = |promise: &Promised| promise.has_filled && promise.is_quiet;
         let settles = all_stay && view.up().all(|seat| promise(seat).is_some_and(is_ready));

@@ -70,19 +70,22 @@ impl Node {
         let kept = proposal.promises.iter().filter_map(|(id, promise)| promise.kept.as_ref().map(|view| (*id, view, promise.has_survived)));
         let newest: Option<&View> = kept.clone().map(|(_, view, _)| view).max_by_key(|view| (view.epoch, view.lineage));
         // A journal may have been cut off. As long as somebody has lived on, what only journals hold counts as lost rather than as true.
-        let survivor =
-            proposal.promises.values().any(|promise| promise.has_survived && promise.kept.as_ref().map(View::id) == newest.map(View::id));
+        let is_told = |id: MemberId, view: &View| {
+            let goes_on = |newest: &View| !self.mistakes().newest_only && newest.goes_on_from(view, &self.membership.get(id).card.name);
+            newest.is_some_and(|newest| newest.id() == view.id() || goes_on(newest))
+        };
+        let survivor = kept.clone().any(|(id, view, has_survived)| has_survived && is_told(id, view));
         let role = |has_survived: bool| match (has_survived, survivor) {
             (true, _) => Role::Here,
             (false, true) => Role::Gone,
             (false, false) => Role::Written,
         };
         // Whose journal is damaged says of itself that it is gone.
-        let has_keys = |id: MemberId, view: &View| {
-            view.settled.iter().any(|settled| settled.card.name == self.membership.get(id).card.name && settled.role.has_keys())
+        let is_sound = |id: MemberId, view: &View| {
+            !view.settled.iter().any(|settled| settled.card.name == self.membership.get(id).card.name && settled.role == Role::Gone)
         };
         let witnesses: Vec<(String, Role)> = kept
-            .filter(|(id, view, _)| newest.is_some_and(|newest| newest.id() == view.id()) && has_keys(*id, view))
+            .filter(|(id, view, _)| is_told(*id, view) && is_sound(*id, view))
             .map(|(id, _, has_survived)| (self.membership.get(id).card.name.clone(), role(has_survived)))
             .collect();
         let is_declared = |name: &str| {

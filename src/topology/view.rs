@@ -15,6 +15,8 @@ use super::membership::{Card, MAX_MEMBERS};
 use super::placement::Placement;
 use crate::msgpack::{Malformed, Parse, Reader, Writer};
 
+/// Copies of a key, at least, where nodes name their stand-ins.
+const NAMED_COPIES: usize = 2;
 /// The form in which a view is written.
 const FORM: u64 = 1;
 
@@ -208,6 +210,17 @@ impl View {
         self.seats.iter().enumerate().filter(|(_, seat)| seat.is_up()).map(|(index, _)| index)
     }
 
+    /// Does a member that has kept `view` have all that this one says it has, which follows it at once and of which the member may never have
+    /// heard? Yes, if this one gives it its place: nothing was written there without it.
+    #[must_use]
+    pub fn goes_on_from(&self, view: &View, name: &str) -> bool {
+        let Some(here) = self.settled.iter().find(|settled| settled.card.name == name && settled.role.has_keys()) else { return false };
+        let is_next = self.lineage == view.lineage && self.epoch == view.epoch + 1 && self.flushes == view.flushes;
+        let is_same_life = || view.seat_up(name, here.card.incarnation).is_some();
+        let is_revived = || self.epoch == self.began && self.lineage != view.lineage && here.role == Role::Written;
+        (is_next && is_same_life()) || is_revived()
+    }
+
     /// The seat of this name.
     #[must_use]
     pub fn seat(&self, name: &str) -> Option<usize> {
@@ -233,6 +246,20 @@ impl View {
             against += usize::from(!says_yes && !excused(seat));
         }
         2 * for_it > all || (2 * for_it == all && first == Some(true)) || (against == 0 && for_it > 0)
+    }
+
+    /// May a view of only those that stay leave keys without anybody who has them?
+    #[must_use]
+    pub fn may_lose_keys(&self, stays: impl Fn(usize) -> bool) -> bool {
+        let has_keys = |seat: &usize| {
+            let card = &self.seats[*seat].card;
+            let is_it = |settled: &Settled| settled.card.name == card.name && settled.card.incarnation == card.incarnation;
+            self.settled.iter().any(|settled| settled.role.has_keys() && is_it(settled))
+        };
+        let lost = self.up().filter(|seat| !stays(*seat)).filter(has_keys).count();
+        let gone = self.settled.iter().filter(|settled| settled.role == Role::Gone).count();
+        let copies = if self.copies == 0 { NAMED_COPIES } else { self.copies as usize };
+        lost > 0 && lost + gone >= copies
     }
 
     /// The layout that is aimed at.
@@ -472,5 +499,37 @@ mod tests {
         let roles: Vec<Role> = again.settled.iter().map(|settled| settled.role).collect();
         assert_eq!(roles, [Role::Written, Role::Written, Role::Skipped]);
         assert!(again.first_only && !again.is_whole());
+    }
+
+    #[test]
+    fn who_has_not_heard_of_the_next_view_is_believed_if_that_gives_it_its_place() {
+        let view = pool(&[8001, 8002, 8003]);
+        let next = without(&view, 0);
+        let believes = |next: &View, port: u16| next.goes_on_from(&view, &card(port, 1).name);
+        assert!(believes(&next, 8002) && !believes(&next, 8001), "the first is gone by it");
+        assert!(!believes(&without(&next, 1), 8003), "it has promised to go on from a view between");
+        assert!(!believes(&View { flushes: 1, ..next }, 8002), "what it has was flushed");
+    }
+
+    #[test]
+    fn who_has_not_heard_of_a_start_from_journals_is_believed_at_the_next_start() {
+        let view = pool(&[8001, 8002]);
+        let present = [card(8001, 2), card(8002, 2)];
+        let start = |role| {
+            let witnesses = [8001, 8002].map(|port| (card(port, 2).name, role));
+            View::first((2, 50), 2, &present, &[], Past::Kept(&view, &witnesses))
+        };
+        let name = &card(8002, 1).name;
+        assert!(start(Role::Written).goes_on_from(&view, name) && !start(Role::Here).goes_on_from(&view, name));
+        let started = start(Role::Written);
+        assert!(!started.next(&all_stay(&started)).goes_on_from(&view, name));
+    }
+
+    #[test]
+    fn keys_may_be_lost_when_as_many_go_as_there_are_copies() {
+        let view = pool(&[8001, 8002, 8003]);
+        assert!(!view.may_lose_keys(|seat| seat != 0) && view.may_lose_keys(|seat| seat == 1));
+        let two = without(&view, 0);
+        assert!(two.may_lose_keys(|seat| seat == 1) && !two.may_lose_keys(|_| true));
     }
 }

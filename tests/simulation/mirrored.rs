@@ -61,7 +61,7 @@ impl World {
         self.note(&number, |_| line);
         // A node alone goes through several views in one turn: what was lost in between shows only here.
         between.into_iter().for_each(|between| self.allow(between));
-        if is_whole {
+        if is_whole && !self.storm.is_ending_all() {
             let sound: Vec<bool> = (0..self.hosts.len()).map(|host| self.is_safe(host)).collect();
             self.losses.on_whole(|host| sound[host]);
         }

@@ -52,7 +52,7 @@ pub enum Fault {
     Flush,
     /// An operator ends a process in order: it hands over what it has.
     Leave,
-    /// All processes end at once.
+    /// All processes end, at once or one shortly after the other.
     KillAll,
     /// All machines go out at once.
     PowerLossEverywhere,

@@ -26,6 +26,8 @@ pub enum Relief {
     Hurry(usize),
     Heal,
     DiskWell(usize),
+    /// Rather the fault itself: the process ends now, and the next one begins no earlier than that.
+    End(usize, u64),
 }
 
 /// When what comes, and what passes.
@@ -66,6 +68,20 @@ impl Storm {
         first.map(|first| first.remove())
     }
 
+    /// All processes are to end, one shortly after the other: those that are left may agree on a view in between.
+    fn end_all(&mut self, hosts: usize, now: u64) {
+        let most = pick(&mut self.prng, &[0, 5, 50]) * MS;
+        for host in 0..hosts {
+            let at = now + self.prng.below(most + 1);
+            self.relieve_at(at, Relief::End(host, now + most));
+        }
+    }
+
+    /// Are processes about to end because all of them are to?
+    pub fn is_ending_all(&self) -> bool {
+        self.reliefs.values().any(|relief| matches!(relief, Relief::End(..)))
+    }
+
     fn relieve_at(&mut self, at: u64, relief: Relief) {
         self.begun += 1;
         self.reliefs.insert((at, self.begun), relief);
@@ -82,7 +98,7 @@ impl World {
     /// Whatever of the weather is due.
     pub fn on_weather(&mut self) -> Check {
         while let Some(relief) = self.storm.relief_due(self.now) {
-            self.relieve(relief);
+            self.relieve(relief)?;
         }
         if self.storm.strike_at <= self.now {
             self.storm.begin(self.now);
@@ -92,17 +108,21 @@ impl World {
     }
 
     /// The storm is over, and what it has done passes.
-    pub fn calm_down(&mut self) {
+    pub fn calm_down(&mut self) -> Check {
         self.storm.strike_at = u64::MAX;
         self.network.is_lossy = false;
+        if self.storm.is_ending_all() {
+            self.losses.disturb();
+        }
         self.storm.reliefs.clear();
-        self.relieve(Relief::Heal);
+        self.relieve(Relief::Heal)?;
         for host in 0..self.hosts.len() {
             for relief in [Relief::PowerOn(host), Relief::Resume(host), Relief::Hurry(host), Relief::DiskWell(host)] {
-                self.relieve(relief);
+                self.relieve(relief)?;
             }
             self.hosts[host].start_at = self.hosts[host].start_at.min(self.now);
         }
+        Ok(())
     }
 
     fn strike(&mut self) -> Check {
@@ -275,7 +295,7 @@ impl World {
         self.operate(host, Request::Admin(admin));
     }
 
-    /// Ends all processes at once. If all they know is on disk, nothing is lost by that; then the weather holds, mostly, until they are back.
+    /// Ends all processes. If all they know is on disk, nothing is lost by that; then the weather holds, mostly, until they are back.
     fn strike_everywhere(&mut self, is_kill: bool) -> Check {
         if self.would_all_survive(is_kill) {
             self.losses.begin_orderly_outage();
@@ -283,9 +303,22 @@ impl World {
                 self.storm.strike_at = self.now + LULL_US;
             }
         }
-        for host in 0..self.hosts.len() {
-            if is_kill { self.end_process(host)? } else { self.lose_power(host)? }
+        if is_kill {
+            self.storm.end_all(self.hosts.len(), self.now);
+            return Ok(());
         }
+        (0..self.hosts.len()).try_for_each(|host| self.lose_power(host))
+    }
+
+    /// One of all processes that end: between two turns, or in the middle of a commit.
+    fn end_with_all(&mut self, host: usize, back_at: u64) -> Check {
+        if self.storm.prng.chance(1, 2) && self.hosts[host].process.is_some() && !self.hosts[host].is_paused {
+            self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(1_001));
+            self.turn(host)?;
+        } else {
+            self.end_process(host)?;
+        }
+        self.hosts[host].start_at = self.hosts[host].start_at.max(back_at);
         Ok(())
     }
 
@@ -298,8 +331,9 @@ impl World {
         }
     }
 
-    fn relieve(&mut self, relief: Relief) {
+    fn relieve(&mut self, relief: Relief) -> Check {
         match relief {
+            Relief::End(host, back_at) => self.end_with_all(host, back_at)?,
             Relief::PowerOn(host) if !self.hosts[host].is_on => {
                 self.hosts[host].is_on = true;
                 self.hosts[host].start_at = self.now + self.storm.prng.below(200 * MS);
@@ -313,5 +347,6 @@ impl World {
                 self.hosts[host].syncs_fail = false;
             }
         }
+        Ok(())
     }
 }

@@ -122,7 +122,7 @@ impl World {
             self.storm.begin(self.now);
             self.network.is_lossy = true;
             self.run_for(self.options.storm_ms * MS)?;
-            self.calm_down();
+            self.calm_down()?;
             self.settle()?;
         }
         self.stay_calm(self.options.calm_ms * MS)?;
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    fn turn(&mut self, host: usize) -> Check {
+    pub fn turn(&mut self, host: usize) -> Check {
         let mut turn = self.hosts[host].turn(self.now);
         self.hash = mix(self.hash, &[2, self.now, host as u64, turn.said.len() as u64]);
         self.compare_opinions()?;
