@@ -61,6 +61,14 @@ pub enum Mistake {
     NoRestate,
     /// Any proof of death, witnessed or not, makes the majority smaller.
     AnyDeathShrinks,
+    /// A view that was begun before the last who have a key were gone leaves them out at once.
+    NoLastWait,
+    /// Of journals, only those of nodes that have heard of the newest view count.
+    NewestOnly,
+    /// What was done for an entry node is done again when it asks again.
+    DoneTwice,
+    /// What a later write to the same key has passed is done behind it.
+    DoneLate,
 }
 
 impl Mistake {
@@ -79,7 +87,7 @@ impl Mistake {
     ];
 
     /// Those of the core, and within how many of their own seeds.
-    pub const OF_THE_CORE: [(Mistake, u64); 13] = [
+    pub const OF_THE_CORE: [(Mistake, u64); 17] = [
         (Mistake::NoLease, 100),
         (Mistake::NoFence, 300),
         (Mistake::AckBeforeMirrors, 100),
@@ -93,6 +101,10 @@ impl Mistake {
         (Mistake::CompleteAtOnce, 100),
         (Mistake::NoRestate, 300),
         (Mistake::AnyDeathShrinks, 300),
+        (Mistake::NoLastWait, 300),
+        (Mistake::NewestOnly, 300),
+        (Mistake::DoneTwice, 100),
+        (Mistake::DoneLate, 300),
     ];
 
     /// What the core is told to do wrong.
@@ -112,6 +124,10 @@ impl Mistake {
             Mistake::CompleteAtOnce => Mistakes { complete_at_once: true, ..none },
             Mistake::NoRestate => Mistakes { no_restate: true, ..none },
             Mistake::AnyDeathShrinks => Mistakes { any_death_shrinks: true, ..none },
+            Mistake::NoLastWait => Mistakes { no_last_wait: true, ..none },
+            Mistake::NewestOnly => Mistakes { newest_only: true, ..none },
+            Mistake::DoneTwice => Mistakes { done_twice: true, ..none },
+            Mistake::DoneLate => Mistakes { done_late: true, ..none },
             _ => none,
         }
     }
@@ -122,12 +138,14 @@ impl Mistake {
             Mistake::NoLease | Mistake::NoLeaseWait => &[Fault::Pause, Fault::Cut, Fault::OneWayCut],
             Mistake::NoFence => &[Fault::Pause, Fault::Slow, Fault::Cut, Fault::OneWayCut],
             Mistake::NoMajority => &[Fault::Cut, Fault::Pause],
-            Mistake::AckBeforeMirrors | Mistake::NoRestate => &[Fault::Kill, Fault::Reset],
+            Mistake::AckBeforeMirrors => &[Fault::Kill, Fault::Reset, Fault::Cut],
+            Mistake::NoRestate | Mistake::DoneTwice | Mistake::DoneLate => &[Fault::Kill, Fault::Reset],
             Mistake::ReadPending => &[Fault::Kill, Fault::Cut, Fault::Slow],
             Mistake::TrustJournal | Mistake::KeepUnlisted | Mistake::CompleteAtOnce => &[Fault::Kill],
             Mistake::ForgetAccepted => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
             Mistake::OwnJournal => &[Fault::Kill, Fault::KillAll],
             Mistake::AnyDeathShrinks => &[Fault::Kill, Fault::Cut],
+            Mistake::NoLastWait | Mistake::NewestOnly => &[Fault::KillAll],
             _ => &[],
         }
     }
