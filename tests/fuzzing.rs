@@ -22,6 +22,11 @@ fn memcached_keeps_its_promises_for_any_bytes() {
 }
 
 #[test]
+fn memcacheds_binary_protocol_keeps_its_promises_for_any_bytes() {
+    fuzz("binary", targets::binary::run);
+}
+
+#[test]
 fn http_keeps_its_promises_for_any_bytes() {
     fuzz("http", targets::http::run);
 }

@@ -8,8 +8,21 @@ use crate::harness::http::Http;
 use crate::harness::node::{Node, Setup};
 use crate::harness::pool::Pool;
 
-fn connect(node: &Node) -> memcache::Client {
-    memcache::connect(format!("memcache://{}?protocol=ascii&timeout=20&tcp_nodelay=true", node.name)).expect("a client")
+/// memcached's two protocols, as the crate names them.
+const PROTOCOLS: [&str; 2] = ["ascii", "binary"];
+
+fn connect(node: &Node, protocol: &str) -> memcache::Client {
+    memcache::connect(format!("memcache://{}?protocol={protocol}&timeout=20&tcp_nodelay=true", node.name)).expect("a client")
+}
+
+/// Plays a test to a pool in each protocol, and through its nodes by turns: what is written in the one is read in the other besides.
+fn in_each_protocol(test: fn([memcache::Client; 3])) {
+    let pool = Pool::start();
+    for protocol in PROTOCOLS {
+        test(pool.nodes.each_ref().map(|node| connect(node, protocol)));
+    }
+    let [one, two, three] = &pool.nodes;
+    test([connect(one, PROTOCOLS[0]), connect(two, PROTOCOLS[1]), connect(three, PROTOCOLS[0])]);
 }
 
 fn is_missing<T>(result: &Result<T, MemcacheError>) -> bool {
@@ -18,78 +31,86 @@ fn is_missing<T>(result: &Result<T, MemcacheError>) -> bool {
 
 #[test]
 fn a_memcached_client_reads_and_writes_through_every_node() {
-    let pool = Pool::start();
-    let [one, two, three] = pool.nodes.each_ref().map(connect);
-    for number in 0..20 {
-        let key = format!("crate{number}");
-        one.set(&key, "first", 0).expect("set");
-        assert_eq!(two.get::<String>(&key).expect("get"), Some("first".into()));
-        two.append(&key, " and last").expect("append");
-        three.prepend(&key, "the ").expect("prepend");
-        assert_eq!(one.get::<String>(&key).expect("get"), Some("the first and last".into()));
-        // The crate does not tell NOT_STORED from STORED here: what is read decides.
-        let _ = three.add(&key, "again", 0);
-        assert_eq!(two.get::<String>(&key).expect("get"), Some("the first and last".into()));
-        two.replace(&key, "other", 0).expect("replace");
-        assert_eq!(three.get::<String>(&key).expect("get"), Some("other".into()));
-        assert!(one.delete(&key).expect("delete") && !two.delete(&key).expect("delete"));
-        let _ = three.replace(&key, "gone", 0);
-        assert_eq!(three.get::<String>(&key).expect("get"), None);
-    }
+    in_each_protocol(|[one, two, three]| {
+        for number in 0..20 {
+            let key = format!("crate{number}");
+            one.set(&key, "first", 0).expect("set");
+            assert_eq!(two.get::<String>(&key).expect("get"), Some("first".into()));
+            two.append(&key, " and last").expect("append");
+            three.prepend(&key, "the ").expect("prepend");
+            assert_eq!(one.get::<String>(&key).expect("get"), Some("the first and last".into()));
+            // The crate does not tell NOT_STORED from STORED here: what is read decides.
+            let _ = three.add(&key, "again", 0);
+            assert_eq!(two.get::<String>(&key).expect("get"), Some("the first and last".into()));
+            two.replace(&key, "other", 0).expect("replace");
+            assert_eq!(three.get::<String>(&key).expect("get"), Some("other".into()));
+            assert!(one.delete(&key).expect("delete") && !two.delete(&key).expect("delete"));
+            let _ = three.replace(&key, "gone", 0);
+            assert_eq!(three.get::<String>(&key).expect("get"), None);
+        }
+    });
 }
 
 #[test]
 fn a_memcached_client_gets_many_keys_at_once() {
-    let pool = Pool::start();
-    let [one, two, three] = pool.nodes.each_ref().map(connect);
-    let keys: Vec<String> = (0..100).map(|number| format!("multi{number}")).collect();
-    keys.iter().for_each(|key| one.set(key, key.as_str(), 0).expect("set"));
-    let names: Vec<&str> = keys.iter().map(String::as_str).chain(["missing"]).collect();
-    for client in [&one, &two, &three] {
-        let found = client.gets::<String>(&names).expect("gets");
-        assert!(found.len() == 100 && keys.iter().all(|key| found.get(key) == Some(key)));
-    }
+    in_each_protocol(|[one, two, three]| {
+        let keys: Vec<String> = (0..100).map(|number| format!("multi{number}")).collect();
+        keys.iter().for_each(|key| one.set(key, key.as_str(), 0).expect("set"));
+        let names: Vec<&str> = keys.iter().map(String::as_str).chain(["missing"]).collect();
+        for client in [&one, &two, &three] {
+            let found = client.gets::<String>(&names).expect("gets");
+            assert!(found.len() == 100 && keys.iter().all(|key| found.get(key) == Some(key)));
+        }
+    });
 }
 
 #[test]
 fn a_memcached_client_counts_and_compares() {
-    let pool = Pool::start();
-    let [one, two, three] = pool.nodes.each_ref().map(connect);
-    for number in 0..20 {
-        let key = format!("count{number}");
-        one.set(&key, 10, 0).expect("set");
-        assert_eq!(two.increment(&key, 5).expect("incr"), 15);
-        assert_eq!(three.decrement(&key, 100).expect("decr"), 0);
-        assert!(is_missing(&two.increment("nobody", 1)));
+    in_each_protocol(|[one, two, three]| {
+        for number in 0..20 {
+            let key = format!("count{number}");
+            one.set(&key, 10, 0).expect("set");
+            assert_eq!(two.increment(&key, 5).expect("incr"), 15);
+            assert_eq!(three.decrement(&key, 100).expect("decr"), 0);
 
-        let (_, _, version) = one.gets::<(Vec<u8>, u32, Option<u64>)>(&[&key]).expect("gets").remove(&key).expect("present");
-        let version = version.expect("a version");
-        assert!(three.cas(&key, "compared", 0, version).expect("cas"));
-        assert!(!two.cas(&key, "too late", 0, version).expect("cas"));
-        assert_eq!(one.get::<String>(&key).expect("get"), Some("compared".into()));
-    }
+            let (_, _, version) = one.gets::<(Vec<u8>, u32, Option<u64>)>(&[&key]).expect("gets").remove(&key).expect("present");
+            let version = version.expect("a version");
+            assert!(three.cas(&key, "compared", 0, version).expect("cas"));
+            assert!(!two.cas(&key, "too late", 0, version).expect("cas"));
+            assert_eq!(one.get::<String>(&key).expect("get"), Some("compared".into()));
+        }
+    });
+}
+
+#[test]
+fn a_count_of_nothing_makes_a_number_only_where_the_protocol_says_so() {
+    let node = Setup::new().start();
+    let [text, binary] = PROTOCOLS.map(|protocol| connect(&node, protocol));
+    assert!(is_missing(&text.increment("count", 5)));
+    assert_eq!(binary.increment("count", 5).expect("made"), 0, "the crate says 0 for the first number");
+    assert_eq!(text.increment("count", 5).expect("there"), 5);
 }
 
 #[test]
 fn a_memcached_client_touches_and_flushes() {
-    let pool = Pool::start();
-    let [one, two, three] = pool.nodes.each_ref().map(connect);
-    one.set("brief", "v", 1_000).expect("set");
-    assert!(two.touch("brief", 0).expect("touch") && !two.touch("nobody", 0).expect("touch"));
-    assert_eq!(three.get::<String>("brief").expect("get"), Some("v".into()));
-    two.flush().expect("flush");
-    assert_eq!(one.get::<String>("brief").expect("get"), None);
-    one.set("ends", "v", 1).expect("set");
-    crate::harness::eventually("its time has come", || two.get::<String>("ends").expect("get").is_none());
-    for client in [&one, &two, &three] {
-        assert!(client.version().expect("version").iter().all(|(_, version)| version.starts_with("1.6.")));
-    }
+    in_each_protocol(|[one, two, three]| {
+        one.set("brief", "v", 1_000).expect("set");
+        assert!(two.touch("brief", 0).expect("touch") && !two.touch("nobody", 0).expect("touch"));
+        assert_eq!(three.get::<String>("brief").expect("get"), Some("v".into()));
+        two.flush().expect("flush");
+        assert_eq!(one.get::<String>("brief").expect("get"), None);
+        one.set("ends", "v", 1).expect("set");
+        crate::harness::eventually("its time has come", || two.get::<String>("ends").expect("get").is_none());
+        for client in [&one, &two, &three] {
+            assert!(client.version().expect("version").iter().all(|(_, version)| version.starts_with("1.6.")));
+        }
+    });
 }
 
 #[test]
 fn binary_values_of_every_size_pass_unharmed() {
     let pool = Pool::start();
-    let [one, two, three] = pool.nodes.each_ref().map(connect);
+    let [one, two, three] = pool.nodes.each_ref().map(|node| connect(node, PROTOCOLS[1]));
     for size in [0, 1, 250, 4_096, 65_535, 65_536, 300_000, 1 << 20] {
         let (key, value) = (format!("size{size}"), (0..size).map(|n| (n * 31 % 251) as u8).collect::<Vec<u8>>());
         one.set(&key, value.as_slice(), 0).expect("set");
