@@ -6,6 +6,7 @@
 //!   connect IP:PORT    OK, or SERVER_ERROR why      owner KEY    OWNER node_id, MIRROR node_id ..., FILLING node_id ..., END
 //!   dead IP:PORT       OK, or SERVER_ERROR why      ring         NODE ... for each member, VIEW ..., END
 //!   reconstruct        OK, or SERVER_ERROR why      peers        PEER ... for each other node, SELF ..., END
+//!   keys [PREFIX] [COUNT]                           KEY key ..., MORE if there are more, END
 //! ```
 //!
 //! Scripts read these forms. VIEW, SELF, FILLING, and what stands behind a line's usual words are there only where nodes agree on views. A
@@ -18,8 +19,12 @@ use std::str;
 use memchr::memchr;
 
 use super::memcached::{is_key, push_text};
-use crate::node::command::{Action, Admin, Command, Request, Store};
-use crate::node::reply::{FillingLine, PeerLine, Report, RingLine, SelfLine, TieLine, ViewLine, Why};
+use crate::node::command::{Action, Admin, Command, Request, ScanFor, Store, Walk};
+use crate::node::reply::{FillingLine, Page, PeerLine, Report, RingLine, SelfLine, TieLine, ViewLine, Why};
+
+/// Keys that are shown if nobody says how many, and the most that are.
+const KEYS_SHOWN: u32 = 100;
+const MOST_KEYS_SHOWN: u32 = 10_000;
 
 const HELP: &[u8] = concat!(
     "for people\r\n",
@@ -28,6 +33,7 @@ const HELP: &[u8] = concat!(
     "  owner KEY                         which node owns KEY, and which mirror it\r\n",
     "  ring                              the members of the ring and their shares\r\n",
     "  peers                             the other nodes, as this one sees them\r\n",
+    "  keys [PREFIX] [COUNT]             keys that begin so, of all nodes, in no useful order\r\n",
     "  connect IP:PORT                   take that node into the pool\r\n",
     "  dead IP:PORT                      treat that node as dead, everywhere\r\n",
     "  reconstruct                       read the journal again\r\n",
@@ -51,6 +57,7 @@ pub(super) fn parse<'a>(word: &[u8], rest: &'a [u8]) -> Option<Result<Request<'a
         b"connect" => (b"CLIENT_ERROR usage: connect IP:PORT\r\n", address(rest).map(Admin::Connect).map(Request::Admin)),
         b"dead" => (b"CLIENT_ERROR usage: dead IP:PORT\r\n", address(rest).map(Admin::Dead).map(Request::Admin)),
         b"owner" => (b"CLIENT_ERROR usage: owner KEY\r\n", key(rest).map(Admin::Owner).map(Request::Admin)),
+        b"keys" => (b"CLIENT_ERROR usage: keys [PREFIX] [COUNT]\r\n", keys(rest)),
         b"reconstruct" => (b"CLIENT_ERROR usage: reconstruct\r\n", alone(rest, Admin::Reconstruct)),
         b"alive" => (b"CLIENT_ERROR usage: alive\r\n", alone(rest, Admin::Alive)),
         b"ring" => (b"CLIENT_ERROR usage: ring\r\n", alone(rest, Admin::Ring)),
@@ -80,6 +87,15 @@ fn key(rest: &[u8]) -> Option<Cow<'_, [u8]>> {
     is_key(word).then_some(Cow::Borrowed(word))
 }
 
+/// ` [PREFIX] [COUNT]`: the first keys of the pool that begin so.
+fn keys(rest: &[u8]) -> Option<Request<'_>> {
+    let mut words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let prefix = words.next().unwrap_or_default();
+    let most: u32 = words.next().map_or(Some(KEYS_SHOWN), |word| str::from_utf8(word).ok()?.parse().ok())?;
+    let walk = Walk { from: 0, most: most.clamp(1, MOST_KEYS_SHOWN), prefix: Cow::Borrowed(prefix), what: ScanFor::Keys };
+    words.next().is_none().then_some(Request::Admin(Admin::Walk(walk)))
+}
+
 fn alone<'a>(rest: &[u8], admin: Admin<'a>) -> Option<Request<'a>> {
     rest.trim_ascii().is_empty().then_some(Request::Admin(admin))
 }
@@ -100,6 +116,15 @@ pub(super) fn compose(report: &Report, output: &mut Vec<u8>) {
         }
         Report::Stats(stats) => push_stats(stats, output),
         Report::Status(status) => push_stats(&status.stats, output),
+    }
+    output.extend_from_slice(b"END\r\n");
+}
+
+/// Writes a line for each key of a page, and whether there are more.
+pub(super) fn compose_keys(page: &Page, output: &mut Vec<u8>) {
+    page.keys.iter().for_each(|key| push_line(&["KEY ", &String::from_utf8_lossy(key)], output));
+    if page.next.is_some() {
+        push_line(&["MORE"], output);
     }
     output.extend_from_slice(b"END\r\n");
 }
@@ -266,6 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_asked_for_by_prefix_and_count_and_have_a_line_each() {
+        let asked = |rest: &'static [u8]| match parse(b"keys", rest) {
+            Some(Ok(Request::Admin(Admin::Walk(walk)))) => Some((walk.prefix.into_owned(), walk.most)),
+            _ => None,
+        };
+        assert_eq!(asked(b""), Some((Vec::new(), KEYS_SHOWN)));
+        assert_eq!(asked(b" user:"), Some((b"user:".to_vec(), KEYS_SHOWN)));
+        assert_eq!(asked(b" user: 7 "), Some((b"user:".to_vec(), 7)));
+        assert_eq!(asked(b" user: 99999999"), Some((b"user:".to_vec(), MOST_KEYS_SHOWN)));
+        assert_eq!((asked(b" user: x"), asked(b" user: 7 8")), (None, None));
+        let page = |next| Page { keys: vec![b"a".to_vec(), b"b\r\nEND".to_vec()], count: 2, next };
+        for (next, text) in [(None, "KEY a\r\nKEY b  END\r\nEND\r\n"), (Some(5), "KEY a\r\nKEY b  END\r\nMORE\r\nEND\r\n")] {
+            let mut output = Vec::new();
+            compose_keys(&page(next), &mut output);
+            assert_eq!(str::from_utf8(&output), Ok(text));
+        }
+    }
+
+    #[test]
     fn a_status_shows_its_stats_and_no_text_breaks_its_line() {
         let status = Status {
             node_id: "1".into(),
@@ -289,7 +333,7 @@ mod tests {
         let help = parse(b"help", b"").unwrap().unwrap_err();
         assert!(help.ends_with(b"\r\nEND\r\n") && !help.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r'));
         let help = str::from_utf8(help).unwrap();
-        for verb in ["put", "connect", "dead", "owner", "reconstruct", "alive", "ring", "peers", "help"] {
+        for verb in ["put", "connect", "dead", "owner", "reconstruct", "alive", "ring", "peers", "keys", "help"] {
             assert!(help.contains(&format!("\n  {verb} ")) && parse(verb.as_bytes(), b"").is_some(), "{verb}");
         }
         assert_eq!(parse(b"helper", b""), None);

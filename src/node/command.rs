@@ -309,12 +309,17 @@ impl Admin<'_> {
             Admin::Stats => Admin::Stats,
             Admin::Settings => Admin::Settings,
             Admin::ResetStats => Admin::ResetStats,
-            Admin::Walk(walk) => {
-                let Walk { from, most, prefix, what } = walk;
-                Admin::Walk(Walk { from: *from, most: *most, prefix: Cow::Owned(prefix.to_vec()), what: *what })
-            }
+            Admin::Walk(walk) => Admin::Walk(walk.to_owned()),
             Admin::Status => Admin::Status,
         }
+    }
+}
+
+impl Walk<'_> {
+    /// The same walk with bytes of its own.
+    #[must_use]
+    pub fn to_owned(&self) -> Walk<'static> {
+        Walk { from: self.from, most: self.most, prefix: Cow::Owned(self.prefix.to_vec()), what: self.what }
     }
 }
 

@@ -27,6 +27,17 @@ use crate::topology::view::ViewId;
 const ASK_AGAIN_MS: u64 = 5;
 
 impl Node {
+    /// Carries a command out, here or at its owner.
+    pub(super) fn carry_out(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
+        if self.pact.is_some() {
+            self.dispatch(now, origin, hash, command, out);
+        } else if self.membership.is_empty() || self.membership.owner(hash.place) == Some(MemberId::ME) {
+            self.execute(now, origin, hash, command, out);
+        } else {
+            self.forward(now, origin, hash, command, out);
+        }
+    }
+
     /// Sends a client's command to the key's owner, or keeps it until the owner's link opens.
     pub(super) fn forward(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
         self.stats.forwarded += 1;
@@ -45,7 +56,7 @@ impl Node {
 
     /// Parks a command that is to be carried out elsewhere, or later.
     fn park(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, owner: MemberId, sent: bool) -> RequestId {
-        let is_write_of_ours = self.pact.is_some() && matches!(origin, Origin::Client(_)) && !command.is_read();
+        let is_write_of_ours = self.pact.is_some() && !matches!(origin, Origin::Peer { .. }) && !command.is_read();
         let serial = if is_write_of_ours {
             self.last_serial += 1;
             self.last_serial
@@ -169,7 +180,7 @@ impl Node {
                     (Route::Here, Origin::Peer { .. }) => {
                         self.execute_for_peer(now, origin, forwarded.hash, &forwarded.command, deadline, out);
                     }
-                    (Route::Here, Origin::Client(_)) => self.execute_parked(now, origin, &forwarded, deadline, out),
+                    (Route::Here, Origin::Client(_) | Origin::Walk(_)) => self.execute_parked(now, origin, &forwarded, deadline, out),
                     _ => self.fail(origin, &forwarded.command.key, &Failure::Elsewhere, out),
                 }
             }
@@ -188,7 +199,7 @@ impl Node {
     ) {
         let known = match origin {
             Origin::Peer { member, serial, .. } => self.known_of(member, serial, hash),
-            Origin::Client(_) => Known::New,
+            Origin::Client(_) | Origin::Walk(_) => Known::New,
         };
         self.execute_once(now, origin, hash, command, Attempt { known, deadline }, out);
     }
@@ -321,7 +332,7 @@ impl Node {
                 self.release(forwarded.hash, now.mono);
                 let (command, reply) = (&forwarded.command, outcome.reply());
                 tally::count(&mut self.stats, &command.action, &reply);
-                answer(out, origin, &command.key, &reply);
+                self.tell(origin, &command.key, &reply, out);
             }
             Some(Waiting::Flush { outstanding, .. }) => {
                 outstanding.retain(|waited_for| *waited_for != member);
@@ -371,9 +382,17 @@ impl Node {
         }
     }
 
+    /// Answers whoever asked.
+    pub(super) fn tell(&mut self, origin: Origin, key: &[u8], reply: &Reply<'_>, out: &mut dyn Outputs) {
+        match origin {
+            Origin::Walk(id) => self.walks.on_scanned(id, Outcome::of(reply).into_owned()),
+            Origin::Client(_) | Origin::Peer { .. } => answer(out, origin, key, reply),
+        }
+    }
+
     /// Tells whoever asked that it was not done, and why.
-    pub(super) fn fail(&self, origin: Origin, key: &[u8], failure: &Failure, out: &mut dyn Outputs) {
-        answer(out, origin, key, &Reply::Failed(failure));
+    pub(super) fn fail(&mut self, origin: Origin, key: &[u8], failure: &Failure, out: &mut dyn Outputs) {
+        self.tell(origin, key, &Reply::Failed(failure), out);
     }
 
     fn fail_forwarded(&mut self, origin: Origin, key: &[u8], failure: &Failure, out: &mut dyn Outputs) {

@@ -31,10 +31,10 @@ const EVICT_AT_ONCE: usize = 64;
 /// A key with its two numbers and whom to answer about it: what every verb needs.
 pub(super) struct Task<'a> {
     pub now: Now,
-    origin: Origin,
+    pub origin: Origin,
     command: &'a Command<'a>,
     pub hash: KeyHash,
-    deadline: Mono,
+    pub deadline: Mono,
     /// It was carried out before, and what it changed may not be everywhere yet.
     was_done: bool,
 }
@@ -78,7 +78,7 @@ impl Node {
             Known::Unknown => return self.fail(origin, &command.key, &Failure::OutcomeUnknown, out),
             Known::Answered(_) if matches!(command.action, Action::GetAndTouch(_)) => return self.get(&task, out),
             Known::Answered(outcome) if matches!(command.action, Action::Claim(_)) => return self.repeat_claim(&task, &outcome, out),
-            Known::Answered(outcome) => return conclude(&mut self.stats, &mut self.mirroring, &task, &outcome.reply(), out),
+            Known::Answered(outcome) => return self.answer_again(&task, outcome, out),
         }
         if self.mirroring.is_full() && !command.is_read() {
             return self.fail(origin, &command.key, &Failure::Overloaded, out);
@@ -92,6 +92,14 @@ impl Node {
             Action::Count(count) => self.count(&task, count, out),
             Action::Touch(renewal) => self.touch(&task, renewal, out),
             Action::Scan(scan) => self.scan(&task, scan, out),
+        }
+    }
+
+    /// It was carried out before, and this was the answer.
+    fn answer_again(&mut self, task: &Task<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) {
+        match &task.command.action {
+            Action::Scan(scan) => self.answer_scan(task, scan, outcome, out),
+            _ => conclude(&mut self.stats, &mut self.mirroring, task, &outcome.reply(), out),
         }
     }
 
@@ -172,10 +180,26 @@ impl Node {
     }
 
     pub(super) fn remove(&mut self, task: &Task<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
-        let entry = self.cache.remove(task.key(), task.hash, task.now.mono)?;
-        let version = self.journal_removal(task.key());
-        self.mirror(task, &Change::Delete { key: Cow::Borrowed(task.key()), version }, outcome, out);
-        self.note_removed(task.key());
+        self.remove_key(task.now, task.key(), task.hash, tag_of(task, outcome), out)
+    }
+
+    /// Removes a key here, in the journal and at its mirrors. `answers` is the forwarded request that is answered by it, and how.
+    pub(super) fn remove_key(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        hash: KeyHash,
+        answers: Option<(MemberId, u64, Outcome<'static>)>,
+        out: &mut dyn Outputs,
+    ) -> Option<Entry> {
+        let entry = self.cache.remove(key, hash, now.mono)?;
+        let version = self.journal_removal(key);
+        if let Some(pact) = &self.pact {
+            let pool = Pool { pact, peers: &self.peers };
+            let change = Change::Delete { key: Cow::Borrowed(key), version };
+            self.mirroring.latest = self.mirroring.change(&pool, hash, &change, answers, out);
+        }
+        self.note_removed(key);
         Some(entry)
     }
 
@@ -286,7 +310,7 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
             };
             mirroring.remembered.note(member, serial, task.hash, outcome);
         }
-        Origin::Peer { .. } => {}
+        Origin::Peer { .. } | Origin::Walk(_) => {}
     }
     let is_of_change = mirroring.latest.is_some() || task.was_done;
     match mirroring.take_awaited(task.hash) {
@@ -303,7 +327,7 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
 fn tag_of(task: &Task<'_>, outcome: Outcome<'static>) -> Option<(MemberId, u64, Outcome<'static>)> {
     match task.origin {
         Origin::Peer { member, serial: serial @ 1.., .. } => Some((member, serial, outcome)),
-        Origin::Peer { .. } | Origin::Client(_) => None,
+        Origin::Peer { .. } | Origin::Client(_) | Origin::Walk(_) => None,
     }
 }
 

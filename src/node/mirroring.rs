@@ -231,6 +231,16 @@ impl Mirroring {
         latest.or_else(|| self.pending.get(&hash.table).copied())
     }
 
+    /// The last change under way of a key with a place from the first to the second, both included. If all of them have the same holders, everything
+    /// before it is everywhere when it is.
+    #[must_use]
+    pub fn last_among(&self, (from, to): (u32, u32)) -> Option<u64> {
+        let is_among = |operation: &Operation| !operation.is_filling && (from..=to).contains(&operation.hash.place);
+        let is_under_way = |operation: &Operation| !operation.waits_for.is_empty() && is_among(operation);
+        let at = self.operations.iter().rposition(is_under_way).filter(|_| !self.mistakes.ack_before_mirrors)?;
+        Some(self.first + at as u64)
+    }
+
     /// An answer waits for a change.
     pub fn delay(&mut self, number: u64, delayed: Delayed) {
         let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= delayed.deadline);

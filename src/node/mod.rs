@@ -61,6 +61,7 @@ use self::reply::{Failure, Reply};
 use self::report::Gauges;
 use self::requests::Requests;
 use self::takeover::Aftermath;
+use self::walking::{WalkId, Walks};
 use crate::caching::Version;
 use crate::caching::cache::{Bounds, Cache};
 use crate::caching::cleaning::Cleaner;
@@ -110,6 +111,8 @@ pub enum Origin {
         /// The request's number among the writes it forwards; 0 for what may be done twice.
         serial: u64,
     },
+    /// This node itself, for a walk.
+    Walk(WalkId),
 }
 
 /// How another node asks.
@@ -196,6 +199,7 @@ pub struct Node {
     mirroring: Mirroring,
     filling: Filling,
     aftermath: Aftermath,
+    walks: Walks,
     /// The last serial of a write that was, or may be, forwarded.
     last_serial: u64,
     /// The number of the last pulse.
@@ -247,6 +251,7 @@ impl Node {
             mirroring: Mirroring::new(settings.mistakes),
             filling: Filling::default(),
             aftermath: Aftermath::default(),
+            walks: Walks::default(),
             last_serial: settings.me.incarnation << SERIAL_BITS,
             last_pulse: settings.me.incarnation << SERIAL_BITS,
             serials_done: settings.me.incarnation << SERIAL_BITS,
@@ -297,14 +302,7 @@ impl Node {
 
     /// A client asks about a key.
     pub fn on_command(&mut self, now: Now, client: ClientId, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
-        let origin = Origin::Client(client);
-        if self.pact.is_some() {
-            self.dispatch(now, origin, hash, command, out);
-        } else if self.membership.is_empty() || self.membership.owner(hash.place) == Some(MemberId::ME) {
-            self.execute(now, origin, hash, command, out);
-        } else {
-            self.forward(now, origin, hash, command, out);
-        }
+        self.carry_out(now, Origin::Client(client), hash, command, out);
     }
 
     /// Another node says something on a link. Requests about keys have a door of their own, [`Node::on_peer_command`].
@@ -317,7 +315,7 @@ impl Node {
             Message::Pong { number, grant, pulse } => self.on_pong(now, link, *number, *grant, pulse, out),
             Message::Request { id, view, serial, command } => {
                 let asked = Asked { link, id: *id, view: *view, serial: *serial };
-                self.on_peer_command(now, asked, self.hash(&command.key), command, out);
+                self.on_peer_command(now, asked, self.hash_of(command), command, out);
             }
             Message::Answer { id, outcome } => self.on_answer(now, link, *id, outcome, out),
             Message::Flush { id, delay_ms } => self.on_peer_flush(now, link, *id, *delay_ms, out),
@@ -373,6 +371,7 @@ impl Node {
         self.ask_again_if_due(now, out);
         self.reroute_if_moved(now, out);
         self.answer_overdue(now.mono, out);
+        self.step_walks(now, out);
         if now.mono >= self.flush_at {
             self.flush_pool(now);
         }
@@ -536,7 +535,7 @@ impl Node {
     /// Does any request wait for another node?
     #[must_use]
     pub fn owes_answers(&self) -> bool {
-        !self.requests.is_empty()
+        !self.requests.is_empty() || !self.walks.is_empty()
     }
 
     /// Asserts what must hold between any two inputs. Slow: for tests and the simulator.
@@ -559,6 +558,7 @@ impl Node {
             || self.cache.unreclaimed() > 0
             || self.has_to_sweep()
             || self.has_filling_to_do()
+            || self.walks.has_work()
             || self.reconstruction.as_ref().is_some_and(Reconstruction::is_merging)
             || self.journal.as_ref().is_some_and(|journal| self.cleaner.due(journal, &self.cache))
     }
@@ -580,11 +580,12 @@ impl Node {
     }
 }
 
-/// Answers whoever asked.
+/// Answers who has asked from without. A walk asks for scans, which [`Node::tell`] answers.
 fn answer(out: &mut dyn Outputs, origin: Origin, key: &[u8], reply: &Reply<'_>) {
     match origin {
         Origin::Client(client) => out.reply(client, key, reply),
         Origin::Peer { link, id, .. } => out.send(link, &Message::Answer { id, outcome: Outcome::of(reply) }),
+        Origin::Walk(_) => unreachable!("a walk asks for nothing but scans"),
     }
 }
 

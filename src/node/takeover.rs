@@ -208,7 +208,7 @@ impl Node {
     /// Answers what waited for changes that are everywhere now.
     pub(super) fn answer_delayed(&mut self, delayed: Vec<Delayed>, out: &mut dyn Outputs) {
         for Delayed { origin, key, outcome, .. } in delayed {
-            answer(out, origin, &key, &outcome.reply());
+            self.tell(origin, &key, &outcome.reply(), out);
         }
     }
 
@@ -270,7 +270,7 @@ impl Node {
     pub(super) fn give_up_delayed(&mut self, lost: Vec<Delayed>, elsewhere: bool, out: &mut dyn Outputs) {
         for Delayed { origin, key, is_of_change, .. } in lost {
             let failure = match origin {
-                Origin::Peer { .. } if elsewhere => Failure::Elsewhere,
+                Origin::Peer { .. } | Origin::Walk(_) if elsewhere => Failure::Elsewhere,
                 _ if is_of_change => Failure::OutcomeUnknown,
                 _ => Failure::Unreachable,
             };

@@ -188,6 +188,12 @@ impl Membership {
         self.ring.owner(place, |id| self.owns(id))
     }
 
+    /// The last place that has the same owner as this one for certain.
+    #[must_use]
+    pub fn end_of(&self, place: u32) -> u32 {
+        self.ring.end_of(place)
+    }
+
     /// The owner of a place and the members that follow it, at most `most` in all.
     #[must_use]
     pub fn holders(&self, place: u32, most: usize) -> Vec<MemberId> {

@@ -108,6 +108,12 @@ impl Placement {
         self.arcs.get(at).or_else(|| self.arcs.first())
     }
 
+    /// The last place of the arc of a place, or of the ring.
+    #[must_use]
+    pub fn end_of(&self, place: u32) -> u32 {
+        self.arcs.get(self.arcs.partition_point(|arc| arc.last < place)).map_or(u32::MAX, |arc| arc.last)
+    }
+
     /// The seat that speaks for a place.
     #[inline]
     #[must_use]

@@ -71,6 +71,12 @@ impl Ring {
         after.iter().chain(before).map(|point| point.member).find(|member| is_up(*member))
     }
 
+    /// The last place that is between the same two points as this one, or the last of the ring.
+    #[must_use]
+    pub fn end_of(&self, place: u32) -> u32 {
+        self.points.get(self.points.partition_point(|point| point.place < place)).map_or(u32::MAX, |point| point.place)
+    }
+
     /// The members that are up, clockwise from `place`, each once, the owner first.
     #[must_use]
     pub fn holders(&self, place: u32, most: usize, is_up: impl Fn(MemberId) -> bool) -> Vec<MemberId> {

@@ -7,6 +7,7 @@ mod clients;
 mod defects;
 mod faults;
 mod harness;
+mod keys;
 mod mirrors;
 mod original;
 mod pool;

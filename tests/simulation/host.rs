@@ -403,7 +403,7 @@ impl Process {
         match input {
             Input::Request(client, request) => {
                 let hash = match &request {
-                    Request::Key(command) => self.node.hash(&command.key),
+                    Request::Key(command) => self.node.hash_of(command),
                     Request::Admin(_) => spydercache::hash::KeyHash::default(),
                 };
                 self.node.prefetch(hash);
@@ -454,7 +454,7 @@ impl Process {
     fn on_message(&mut self, link: LinkId, message: &Message<'_>, now: Now, said: &mut Vec<Said>) {
         self.with_node(said, |node, sink| match message {
             Message::Request { id, view, serial, command } => {
-                let (hash, asked) = (node.hash(&command.key), Asked { link, id: *id, view: *view, serial: *serial });
+                let (hash, asked) = (node.hash_of(command), Asked { link, id: *id, view: *view, serial: *serial });
                 node.on_peer_command(now, asked, hash, command, sink);
             }
             message => node.on_message(now, link, message, sink),

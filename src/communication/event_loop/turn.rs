@@ -120,7 +120,7 @@ impl Work<'_> {
     /// The two numbers of the key it is about.
     fn hash(&self, node: &Node) -> KeyHash {
         match self {
-            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }, _) => node.hash(&command.key),
+            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }, _) => node.hash_of(command),
             Work::Request(Request::Admin(_), _) | Work::Answer(..) | Work::LastWord(_) | Work::Message(..) => KeyHash::default(),
         }
     }

@@ -83,6 +83,7 @@ impl Form {
                 (Kind::Read { with_version, group }, _) => push_read(with_version, group, key, reply, output),
                 (Kind::Change, Reply::Number { number, .. }) => push_line(number.digits().as_bytes(), output),
                 (Kind::Admin, Reply::Report(report)) => admin::compose(report, output),
+                (Kind::Admin, Reply::Page(page)) => admin::compose_keys(page, output),
                 (Kind::Admin, Reply::Done) => output.extend_from_slice(OK),
                 (Kind::Reset, Reply::Done) => output.extend_from_slice(RESET),
                 (Kind::Change, _) => output.extend_from_slice(word_for(reply)),
