@@ -45,6 +45,7 @@ const HELP: &[u8] = concat!(
     "  add, replace, append, prepend     the same, on a condition\r\n",
     "  cas KEY FLAGS EXPTIME LENGTH VERSION\r\n",
     "  delete KEY  touch KEY EXPTIME  incr KEY N  decr KEY N\r\n",
+    "  mg, ms, md, ma, me, mn            the meta commands; see memcached's doc/protocol.txt\r\n",
     "  flush_all [DELAY]  stats [settings|reset]  version  quit\r\n",
     "END\r\n",
 )

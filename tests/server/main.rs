@@ -13,5 +13,6 @@ mod original;
 mod pool;
 mod reports;
 mod scripts;
+mod tokens;
 mod tools;
 mod transcripts;

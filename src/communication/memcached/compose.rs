@@ -3,6 +3,7 @@
 //! Most replies say by themselves how they are written; the [`Form`] adds what only the command knew: whether the version is shown, whether
 //! an `END` belongs to it, whether it is to be written at all. The texts are those of memcached 1.6, which clients compare.
 
+use super::meta::MetaForm;
 use crate::communication::admin;
 use crate::communication::protocol::{Composed, Group};
 use crate::node::reply::{Failure, Reply, Value};
@@ -17,7 +18,7 @@ pub(super) const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\
 pub(super) const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
 pub(super) const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
-const UNFITTING: &[u8] = b"SERVER_ERROR the answer does not fit the command\r\n";
+pub(super) const UNFITTING: &[u8] = b"SERVER_ERROR the answer does not fit the command\r\n";
 
 /// Room for what surrounds a value: `VALUE`, three numbers, blanks, line ends, `END`.
 const VALUE_FRAME: usize = 72;
@@ -41,6 +42,8 @@ enum Kind {
     Admin,
     /// `stats reset`.
     Reset,
+    /// A meta command: its flags say the rest.
+    Meta(MetaForm),
 }
 
 impl Form {
@@ -59,6 +62,10 @@ impl Form {
         Form { kind: Kind::Refusal, quiet }
     }
 
+    pub(super) fn meta(form: MetaForm) -> Form {
+        Form { kind: Kind::Meta(form), quiet: false }
+    }
+
     /// The same, but written only if the client wants it.
     pub(super) fn quiet_if(self, quiet: bool) -> Form {
         Form { quiet, ..self }
@@ -69,12 +76,15 @@ impl Form {
     pub fn group(&self) -> Group {
         match self.kind {
             Kind::Read { group, .. } => group,
-            Kind::Change | Kind::Refusal | Kind::Admin | Kind::Reset => Group::Alone,
+            Kind::Change | Kind::Refusal | Kind::Admin | Kind::Reset | Kind::Meta(_) => Group::Alone,
         }
     }
 
     /// Writes `reply`, about `key`, behind `output`. With `noreply` nothing is written, errors neither, as in memcached.
     pub fn compose(&self, key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
+        if let Kind::Meta(form) = &self.kind {
+            return form.compose(key, reply, output);
+        }
         let failed = matches!(reply, Reply::Failed(_)) || self.kind == Kind::Refusal;
         if !self.quiet {
             match (self.kind, reply) {
@@ -87,7 +97,7 @@ impl Form {
                 (Kind::Admin, Reply::Done) => output.extend_from_slice(OK),
                 (Kind::Reset, Reply::Done) => output.extend_from_slice(RESET),
                 (Kind::Change, _) => output.extend_from_slice(word_for(reply)),
-                (Kind::Admin | Kind::Reset, _) => output.extend_from_slice(UNFITTING),
+                (Kind::Admin | Kind::Reset | Kind::Meta(_), _) => output.extend_from_slice(UNFITTING),
             }
         }
         Composed { failed, close: false }
@@ -136,7 +146,7 @@ fn word_for(reply: &Reply<'_>) -> &'static [u8] {
     }
 }
 
-fn push_failure(failure: &Failure, output: &mut Vec<u8>) {
+pub(super) fn push_failure(failure: &Failure, output: &mut Vec<u8>) {
     let class: &[u8] = if failure.is_the_clients() { b"CLIENT_ERROR " } else { b"SERVER_ERROR " };
     output.extend_from_slice(class);
     push_text(failure.text(), output);
@@ -153,7 +163,7 @@ fn push_line(text: &[u8], output: &mut Vec<u8>) {
     output.extend_from_slice(b"\r\n");
 }
 
-fn push_number(number: u64, output: &mut Vec<u8>) {
+pub(super) fn push_number(number: u64, output: &mut Vec<u8>) {
     output.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 

@@ -14,18 +14,21 @@
 //! The rule behind the last three: *what may be a value is never carried out as a command*. memcached itself does carry it out when the
 //! length of a value is senseless. Whoever sends that loses the connection here, except for making the same mistake again.
 //!
-//! `line` cuts lines into words and numbers; `storage` reads the lines that a value follows; `verbs` reads the others; `compose`
-//! writes replies. Not here: memcached's meta commands (`mg`, `ms` ...), which are answered `ERROR`; its binary protocol is a dialect of its own.
+//! `line` cuts lines into words and numbers; `storage` reads the lines that a value follows; `verbs` reads the others; `meta` has the meta
+//! commands (`mg`, `ms` ...), with keys in `base64`; `compose` writes replies. Not here: memcached's binary protocol,
+//! which is a dialect of its own.
 
+mod base64;
 mod compose;
 mod line;
+mod meta;
 mod storage;
 mod verbs;
 
 use std::borrow::Cow;
 
 use self::compose::{BAD_CHUNK, BAD_EXPTIME, BAD_FORMAT, END, ERROR, LINE_TOO_LONG, TOO_LARGE};
-use self::line::{Line, Words, expiry, length};
+use self::line::{Line, Words, expiry};
 use self::storage::{Header, Storage, Verb};
 use crate::communication::protocol::{self, Group, Parsed};
 use crate::config::Limits;
@@ -129,7 +132,7 @@ impl Parser {
         let (limit, bytes): (usize, &'static [u8]) = match (self.ahead, verb) {
             (Ahead::Remains | Ahead::Lost, _) | (_, b"") => (SHORT_LINE, b""),
             (_, b"get" | b"gets" | b"gat" | b"gats") => (limits.max_line.saturating_mul(KEYS_LINE_FACTOR), LINE_TOO_LONG),
-            _ if Verb::of(verb).is_some() || verbs::is_short(verb) => (SHORT_LINE, b""),
+            _ if Verb::of(verb).is_some() || verbs::is_short(verb) || meta::is_verb(verb) => (SHORT_LINE, b""),
             _ => (limits.max_line, LINE_TOO_LONG),
         };
         (length > limit).then_some(Parsed::Close { bytes: Cow::Borrowed(bytes) })
@@ -142,10 +145,9 @@ impl Parser {
             b"gets" => self.read(Read { with_version: true, touch: None }, words, line),
             b"gat" => self.read_and_touch(false, words, line),
             b"gats" => self.read_and_touch(true, words, line),
-            b"ms" => self.meta_set(words, line),
-            verb => match Verb::of(verb) {
-                Some(verb) => self.store(verb.parse(words), line, input, limits),
-                None => verbs::parse(verb, words, line.whole),
+            verb => match storage_of(verb, words.clone()) {
+                Some(storage) => self.store(storage, line, input, limits),
+                None => meta::parse(verb, words.clone(), line.whole).unwrap_or_else(|| verbs::parse(verb, words, line.whole)),
             },
         }
     }
@@ -191,10 +193,10 @@ impl Parser {
 
     fn store<'a>(&mut self, storage: Storage<'a>, line: Line<'a>, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
         match storage {
-            Storage::Header(header) if header.length > limits.max_value => self.refuse_too_large(&header, line),
+            Storage::Header(header) if header.length > limits.max_value => self.refuse_too_large(header, line),
             Storage::Header(header) => self.store_whole(header, line, input),
-            Storage::Refused { length, quiet } => self.refuse(length, quiet, BAD_FORMAT, line),
-            Storage::Endless => self.lose(BAD_FORMAT, line),
+            Storage::Refused { length, quiet, error } => self.refuse(length, quiet, error, line),
+            Storage::Endless => self.lose(line),
         }
     }
 
@@ -210,30 +212,21 @@ impl Parser {
             self.ahead = if input[whole - 1] == b'\n' { Ahead::Command } else { Ahead::Remains };
             return answer_unless(header.quiet, whole, BAD_CHUNK);
         }
-        let Header { key, mode, flags, expiry, quiet, .. } = header;
-        let store = Store { mode, value: Cow::Borrowed(&input[line.whole..end]), flags, expiry, want_old: false, terms: None };
-        let request = Request::Key(Command { key: Cow::Borrowed(key), action: Action::Store(store) });
-        Parsed::Request { consumed: whole, request, form: Form::change(quiet).into() }
+        let Header { key, mode, flags, expiry, want_old, terms, form, .. } = header;
+        let store = Store { mode, value: Cow::Borrowed(&input[line.whole..end]), flags, expiry, want_old, terms };
+        let request = Request::Key(Command { key, action: Action::Store(store) });
+        Parsed::Request { consumed: whole, request, form: form.into() }
     }
 
     /// As in memcached, a `set` that is too large takes the old value with it: a client that ignores the error must not go on reading
     /// what it meant to replace.
-    fn refuse_too_large<'a>(&mut self, header: &Header<'a>, line: Line<'a>) -> Parsed<'a> {
+    fn refuse_too_large<'a>(&mut self, header: Header<'a>, line: Line<'a>) -> Parsed<'a> {
         let refused = self.refuse(header.length, header.quiet, TOO_LARGE, line);
         if header.mode != StoreMode::Set {
             return refused;
         }
-        let request =
-            Request::Key(Command { key: Cow::Borrowed(header.key), action: Action::Delete(Removal { want_old: false, terms: None }) });
+        let request = Request::Key(Command { key: header.key, action: Action::Delete(Removal::default()) });
         Parsed::Request { consumed: line.whole, request, form: Form::refusal(header.quiet).into() }
-    }
-
-    /// `ms k length flags...` is not known yet, but its value must not be taken for a command.
-    fn meta_set<'a>(&mut self, mut words: Words<'a>, line: Line<'a>) -> Parsed<'a> {
-        match words.nth(1).and_then(length) {
-            Some(length) => self.refuse(length, false, ERROR, line),
-            None => self.lose(ERROR, line),
-        }
     }
 
     fn refuse<'a>(&mut self, length: usize, quiet: bool, error: &'static [u8], line: Line<'a>) -> Parsed<'a> {
@@ -241,17 +234,17 @@ impl Parser {
         answer_unless(quiet, line.whole, error)
     }
 
-    fn lose<'a>(&mut self, error: &'static [u8], line: Line<'a>) -> Parsed<'a> {
+    fn lose<'a>(&mut self, line: Line<'a>) -> Parsed<'a> {
         self.ahead = Ahead::Lost;
-        answer(line.whole, error)
+        answer(line.whole, BAD_FORMAT)
     }
 
     /// What follows a senseless length may be the value that was meant, so nothing of it is carried out. The same mistake again is no more
     /// than that; anything else ends the connection.
     fn still_lost<'a>(&mut self, line: Line<'a>) -> Parsed<'a> {
         let mut words = line.words();
-        match Verb::of(words.next().unwrap_or_default()).map(|verb| verb.parse(words)) {
-            Some(Storage::Endless) => self.lose(BAD_FORMAT, line),
+        match storage_of(words.next().unwrap_or_default(), words) {
+            Some(Storage::Endless) => self.lose(line),
             _ => Parsed::Close { bytes: Cow::Borrowed(b"") },
         }
     }
@@ -278,6 +271,11 @@ impl From<Form> for protocol::Form {
     fn from(form: Form) -> protocol::Form {
         protocol::Form::Memcached(form)
     }
+}
+
+/// What a line says that a value follows; `None` if its verb is not of that kind.
+fn storage_of<'a>(verb: &[u8], words: Words<'a>) -> Option<Storage<'a>> {
+    if verb == b"ms" { Some(meta::storage(words)) } else { Verb::of(verb).map(|verb| verb.parse(words)) }
 }
 
 /// A line answered by itself.
@@ -418,7 +416,7 @@ mod tests {
             assert_eq!(whole(bytes), [said(BAD), version()], "{bytes}");
         }
         assert_eq!(whole("add k x 0 4 noreply\r\nquit\r\nversion\r\n"), [version()]);
-        assert_eq!(whole("ms k 4 T0\r\nquit\r\nversion\r\n"), [said("ERROR\r\n"), version()]);
+        assert_eq!(whole("ms k 4 v v\r\nquit\r\nversion\r\n"), [said("CLIENT_ERROR duplicate flag\r\n"), version()]);
     }
 
     #[test]
@@ -442,11 +440,12 @@ mod tests {
             "cas k 0 0 18446744073709551615 1",
             "set k 0",
             "set",
+            "ms k -1 c",
+            "ms k",
         ] {
             let bytes = format!("{line}\r\n{line} noreply\r\ndelete canary\r\nversion\r\n");
             assert_eq!(whole(bytes), [said(BAD), said(BAD), Seen::Closed(String::new())], "{line}");
         }
-        assert_eq!(whole("ms k -1\r\nquit\r\n"), [said("ERROR\r\n"), Seen::Closed(String::new())]);
         let mut parser = Parser::default();
         assert!(matches!(parser.next(b"set k 0 0 -1\r\n", &limits()), Parsed::Answer { .. }));
         assert_eq!(
@@ -516,8 +515,8 @@ mod tests {
             ("x", "ERROR\r\n"),
             ("GET k", "ERROR\r\n"),
             ("bogus noreply", "ERROR\r\n"),
-            ("mg k v", "ERROR\r\n"),
-            ("mn", "ERROR\r\n"),
+            ("mg", BAD),
+            ("mn", "MN\r\n"),
             ("get", BAD),
             ("gets ", BAD),
             ("gat", BAD),
@@ -613,7 +612,10 @@ mod tests {
         b"set k 0 0 9\r\nabc\r\nquit\r\n",
         b"set k\x01 0 0 5\r\nvalue\r\n",
         b"set k 0 0 1001\r\n",
-        b"ms k 2 c\r\nhi\r\n",
+        b"ms k 2 c T30 MA N60 q b\r\nhi\r\n",
+        b"ms azE= 2 b s Oo C5 I E6\r\nhi\r\nms k 2 v v\r\nhi\r\nms k 1001\r\n",
+        b"mg k v t s k Oabc N30 R10 T60 q\r\nmg azE= b k\r\nmg k v v\r\nme k\r\nmn\r\n",
+        b"md k I T30 C7 q\r\nmd k x\r\nma n N0 J5 D2 MD v c t\r\nma n MX\r\n",
         b"delete k\r\ndelete k noreply\r\n",
         b"incr n 1\r\ndecr n 1 noreply\r\nincr n x\r\n",
         b"touch k 0\r\nflush_all 5 noreply\r\n",
