@@ -381,7 +381,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::node::command::{
-        Action, Claim, Count, Delta, Expiry, Guard, Number, Removal, Renewal, Scan, ScanFor, Store, StoreMode, Terms, When,
+        Action, Claim, Count, Delta, Expiry, Guard, Number, Removal, Renewal, Scan, ScanFor, Store, StoreMode, Terms, Trace, When,
     };
     use crate::node::message::Outcome;
     use crate::node::reply::{Failure, Page};
@@ -422,6 +422,7 @@ mod tests {
                 renew_below_ms: Some(0),
                 touch: Some(Expiry::InMs(3)),
                 seen_version: Some(Version(3)),
+                trace: Trace::None,
             }),
             Action::Delete(Removal { want_old: true, terms: None }),
             Action::Delete(Removal { want_old: false, terms: Some(terms.clone()) }),

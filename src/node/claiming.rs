@@ -4,7 +4,7 @@
 //! mirrored like it, so that it is handed out once; a new value takes the mark away. This is what keeps a thousand clients from asking the
 //! database for one key (memcached's `mg` with `N` and `R`, and `md` with `I`).
 
-use super::command::{Claim, Expiry};
+use super::command::{Claim, Expiry, Trace};
 use super::extras::Extras;
 use super::local::{Task, conclude, moment_of, seen_version, ttl_of, value_of};
 use super::message::Outcome;
@@ -21,22 +21,35 @@ impl Node {
                 None => self.answer(task, &Reply::Miss, out),
             };
         };
-        let extras = Extras::of(entry.extra());
-        let runs_out = claim.renew_below_ms.is_some_and(|ms| entry.expires() != Mono::NEVER && entry.expires().since(task.now.mono) < ms);
-        let claimed = match (extras.is_claimed, extras.is_stale || runs_out) {
-            (true, _) => Claimed::ByAnother,
-            (false, true) => Claimed::ByYou,
-            (false, false) => Claimed::No,
-        };
+        let claimed = self.claimed(task, claim, entry);
         let (was_read, idle_ms) = (entry.was_read(), self.cache.idle_ms(entry, task.now.mono));
         if claimed == Claimed::ByYou || claim.touch.is_some() {
             self.mark_claimed(task, claim.touch, claimed, out);
         }
-        let Some(entry) = self.cache.get(task.key(), task.hash, task.now.mono) else { return };
-        let mut value = value_of(entry, task.now.mono);
-        (value.details.claim, value.details.was_read, value.details.idle_ms) = (claimed, was_read, idle_ms);
-        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Value(value), out);
+        let entry = match claim.trace {
+            Trace::Use => self.cache.get(task.key(), task.hash, task.now.mono),
+            Trace::Claim | Trace::None => self.cache.peek(task.key(), task.hash, task.now.mono),
+        };
+        let reply = entry.map_or(Reply::Miss, |entry| {
+            let mut value = value_of(entry, task.now.mono);
+            (value.details.claim, value.details.was_read, value.details.idle_ms) = (claimed, was_read, idle_ms);
+            Reply::Value(value)
+        });
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
         self.make_room(out);
+    }
+
+    /// Who is to make this value anew? Nobody wins while there is no room to tell the mirrors of it.
+    fn claimed(&self, task: &Task<'_>, claim: &Claim, entry: &Entry) -> Claimed {
+        let extras = Extras::of(entry.extra());
+        let left_ms = ttl_of(entry.expires(), task.now.mono);
+        let runs_out = claim.renew_below_ms.is_some_and(|below| left_ms.is_some_and(|left| left < below));
+        let may_win = claim.trace != Trace::None && !self.mirroring.is_full();
+        match (extras.is_claimed, extras.is_stale || runs_out) {
+            (true, _) => Claimed::ByAnother,
+            (false, true) if may_win => Claimed::ByYou,
+            (false, _) => Claimed::No,
+        }
     }
 
     /// It was carried out before: the same is answered again, from what the key is now.
@@ -44,7 +57,11 @@ impl Node {
         let entry = self.cache.get(task.key(), task.hash, task.now.mono);
         let reply = entry.map_or(Reply::Miss, |entry| {
             let mut value = value_of(entry, task.now.mono);
-            value.details.claim = if *outcome == Outcome::Done { Claimed::ByYou } else { Claimed::No };
+            value.details.claim = match Extras::of(entry.extra()).is_claimed {
+                _ if *outcome == Outcome::Done => Claimed::ByYou,
+                true => Claimed::ByAnother,
+                false => Claimed::No,
+            };
             Reply::Value(value)
         });
         conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);

@@ -58,6 +58,20 @@ pub struct Claim {
     pub touch: Option<Expiry>,
     /// The version that clients are to see of what was created.
     pub seen_version: Option<Version>,
+    /// What the reading leaves behind.
+    pub trace: Trace,
+}
+
+/// What a reading leaves behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trace {
+    /// It counts as a use, and it claims.
+    #[default]
+    Use,
+    /// It claims, and does not count as a use.
+    Claim,
+    /// Neither.
+    None,
 }
 
 /// A write of a value.
@@ -330,15 +344,21 @@ impl Command<'_> {
         Command { key: Cow::Owned(self.key.to_vec()), action: self.action.to_owned() }
     }
 
-    /// May it be carried out twice without anyone being able to tell?
+    /// Does it but look? Then it may be carried out twice without harm: the worst is that a claim was won by who never heard of it.
     #[must_use]
     pub fn is_read(&self) -> bool {
         match &self.action {
             Action::Get => true,
-            Action::Claim(claim) => *claim == Claim::default(),
+            Action::Claim(claim) => claim.create.is_none() && claim.touch.is_none(),
             Action::Scan(scan) => scan.what != ScanFor::Removal,
             _ => false,
         }
+    }
+
+    /// May it leave something that its repetition must know of? Looking at a stale value does: who looks first wins it.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        !self.is_read() || matches!(self.action, Action::Claim(_))
     }
 }
 

@@ -56,7 +56,7 @@ impl Node {
 
     /// Parks a command that is to be carried out elsewhere, or later.
     fn park(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, owner: MemberId, sent: bool) -> RequestId {
-        let is_write_of_ours = self.pact.is_some() && !matches!(origin, Origin::Peer { .. }) && !command.is_read();
+        let is_write_of_ours = self.pact.is_some() && !matches!(origin, Origin::Peer { .. }) && command.may_write();
         let serial = if is_write_of_ours {
             self.last_serial += 1;
             self.last_serial

@@ -303,12 +303,16 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
     match task.origin {
         Origin::Client(_) => tally::count(stats, &task.command.action, reply),
         Origin::Peer { member, serial: serial @ 1.., .. } => {
+            let is_won = matches!(reply, Reply::Value(value) if value.details.claim == Claimed::ByYou);
             let outcome = match reply {
-                Reply::Value(value) if value.details.claim == Claimed::ByYou => Outcome::Done,
+                _ if is_won => Outcome::Done,
                 Reply::Value(_) => Outcome::Touched,
                 reply => Outcome::of(reply).into_owned(),
             };
-            mirroring.remembered.note(member, serial, task.hash, outcome);
+            // What has only looked may look again: nothing need be remembered of it.
+            if is_won || !task.command.is_read() {
+                mirroring.remembered.note(member, serial, task.hash, outcome);
+            }
         }
         Origin::Peer { .. } | Origin::Walk(_) => {}
     }

@@ -85,7 +85,8 @@ fn judge_condition(store: &Store<'_>, present: Option<&Entry>) -> Verdict {
         (StoreMode::Replace | StoreMode::Append | StoreMode::Prepend, None) => Some(Reply::NotStored),
         (StoreMode::Cas(_), None) => Some(Reply::Miss),
         (StoreMode::Cas(version), Some(entry)) if seen_version(entry) != version => {
-            let is_late = version < seen_version(entry) && terms.is_some_and(|terms| terms.stale);
+            // Version 0 is none at all.
+            let is_late = (1..seen_version(entry).0).contains(&version.0) && terms.is_some_and(|terms| terms.stale);
             return if is_late { Verdict::WriteStale } else { Verdict::Answer(Reply::Exists) };
         }
         (StoreMode::Set | StoreMode::Add, None) => None,

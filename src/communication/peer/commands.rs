@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::caching::Version;
 use crate::msgpack::{Malformed, Parse, Reader, Writer};
 use crate::node::command::{
-    Action, Claim, Count, Delta, Expiry, Guard, Number, Removal, Renewal, Scan, ScanFor, Store, StoreMode, Terms, When,
+    Action, Claim, Count, Delta, Expiry, Guard, Number, Removal, Renewal, Scan, ScanFor, Store, StoreMode, Terms, Trace, When,
 };
 use crate::node::message::Outcome;
 use crate::node::reply::{Failure, Page};
@@ -33,8 +33,8 @@ impl Writer<'_> {
                 self.array(5).number(6).expiry(renewal.expiry).number(renewal.when as u64).terms(renewal.terms.as_deref())
             }
             Action::Claim(claim) => {
-                self.array(5).number(7).optional_expiry(claim.create).optional_number(claim.renew_below_ms);
-                self.optional_expiry(claim.touch).optional_number(claim.seen_version.map(|version| version.0))
+                self.array(6).number(7).optional_expiry(claim.create).optional_number(claim.renew_below_ms);
+                self.optional_expiry(claim.touch).optional_number(claim.seen_version.map(|version| version.0)).number(claim.trace as u64)
             }
             Action::Scan(scan) => {
                 self.array(5).number(8).number(scan.from.into()).number(scan.most.into()).bytes(&scan.prefix).number(scan.what as u64)
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
             (3, 3) => Action::Delete(Removal { want_old: self.flag()?, terms: self.terms()? }),
             (4, 4) => Action::Count(Count { by: self.delta()?, terms: self.terms()? }),
             (6, 5) => Action::Touch(Renewal { expiry: self.expiry()?, when: self.when()?, terms: self.terms()? }),
-            (7, 5) => Action::Claim(self.claim()?),
+            (7, 6) => Action::Claim(self.claim()?),
             (8, 5) => {
                 let (from, most) = (self.number_u32()?, self.number_u32()?);
                 Action::Scan(Scan { from, most, prefix: Cow::Borrowed(self.bytes()?), what: self.scan_for()? })
@@ -171,7 +171,16 @@ impl<'a> Reader<'a> {
 
     fn claim(&mut self) -> Parse<Claim> {
         let (create, renew_below_ms) = (self.optional_expiry()?, self.optional_number()?);
-        Ok(Claim { create, renew_below_ms, touch: self.optional_expiry()?, seen_version: self.optional_version()? })
+        Ok(Claim { create, renew_below_ms, touch: self.optional_expiry()?, seen_version: self.optional_version()?, trace: self.trace()? })
+    }
+
+    fn trace(&mut self) -> Parse<Trace> {
+        Ok(match self.number()? {
+            0 => Trace::Use,
+            1 => Trace::Claim,
+            2 => Trace::None,
+            _ => return Err(Malformed),
+        })
     }
 
     fn terms(&mut self) -> Parse<Option<Box<Terms<'a>>>> {
