@@ -1,7 +1,8 @@
 //! The only user of `std::fs`: a node's folder, and the helper thread that syncs.
 //!
 //! A folder belongs to one node: a lock file sees to that for as long as the process lives, however it ends. It holds the segments of the
-//! journal, the number of the node's present life, the last view of the pool it took part in, and nothing else that is looked at.
+//! journal, the number of the node's present life, the [`views`] of the pool that it took part in, and nothing else that is looked
+//! at.
 //!
 //! Writes go to the page cache and return at once, unless the disk is in trouble. A sync may take milliseconds, and seconds on a bad day;
 //! so it is done by the [`Syncer`], one thread that owns nothing: it gets duplicates of file handles and a number, and reports the number
@@ -10,12 +11,15 @@
 //! Creating a segment syncs the folder, or a power cut might take the whole file along. Removing does not: a segment that comes back
 //! after a power cut is outdated and harmless, as long as the file system keeps the order of removals, as journaling ones do.
 
+mod views;
+
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
+use self::views::Views;
 use crate::caching::journal::{SegmentName, SegmentStore};
 use crate::caching::record::Format;
 
@@ -23,8 +27,6 @@ use crate::caching::record::Format;
 const LOCK: &str = "lock";
 /// The file that says which life of the node this is.
 const INCARNATION: &str = "incarnation";
-/// The file with the last view of the pool that the node took part in.
-const VIEW: &str = "view";
 /// Left segments that may wait for their sync; past it, the oldest is synced on the spot. Without syncs it bounds the open files.
 const MAX_UNSYNCED: usize = 8;
 
@@ -42,6 +44,7 @@ pub struct Folder {
     left_unsynced: Vec<File>,
     /// The segment read last.
     reading: Option<(SegmentName, File)>,
+    views: Views,
 }
 
 impl Folder {
@@ -55,7 +58,8 @@ impl Folder {
             Err(TryLockError::WouldBlock) => return Err(io::Error::new(io::ErrorKind::ResourceBusy, in_use(path))),
             Err(TryLockError::Error(error)) => return Err(about(path, "cannot be locked", error)),
         }
-        Ok(Folder { path: path.to_owned(), _lock: lock, current: None, current_unsynced: false, left_unsynced: Vec::new(), reading: None })
+        let (path, views) = (path.to_owned(), Views::new(path));
+        Ok(Folder { path, _lock: lock, current: None, current_unsynced: false, left_unsynced: Vec::new(), reading: None, views })
     }
 
     /// The segments in the folder with their lengths, oldest first.
@@ -87,31 +91,34 @@ impl Folder {
 
     /// Writes down which life of the node this is. When this returns, a power cut does not undo it; at no moment is there half a number.
     pub fn write_incarnation(&self, incarnation: u64) -> io::Result<()> {
-        self.write_whole(INCARNATION, format!("{incarnation}\n").as_bytes())
+        write_whole(&self.path.join(INCARNATION), format!("{incarnation}\n").as_bytes()).map(drop)
     }
 
     /// The view that was kept last; none if there is none that can be read.
     pub fn read_view(&self) -> Option<Vec<u8>> {
-        fs::read(self.path.join(VIEW)).ok()
+        self.views.last()
     }
 
-    /// Keeps a view in place of the one before. When this returns, a power cut does not undo it.
-    pub fn write_view(&self, view: &[u8]) -> io::Result<()> {
-        self.write_whole(VIEW, view)
+    /// Keeps a view in place of the one before: for whoever is asked after the end of this process, and once it is synced for whoever is
+    /// asked after a power cut.
+    pub fn write_view(&mut self, view: &[u8]) -> io::Result<()> {
+        self.views.append(view).map_err(|error| about(&self.path, "no view can be written", error))
     }
 
-    /// Replaces a small file: at no moment is there half of it.
-    fn write_whole(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path.join(name);
-        let unfinished = path.with_extension("tmp");
-        let write = || {
-            let mut file = File::create(&unfinished)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &path)?;
-            self.sync_names()
-        };
-        write().map_err(|error| about(&path, "cannot be written", error))
+    /// A handle of the file with the views, if the last one is still to be synced; handed out once.
+    pub fn syncable_view(&mut self) -> io::Result<Option<File>> {
+        self.views.syncable()
+    }
+
+    /// Is the last view still to be handed out to be synced?
+    #[must_use]
+    pub fn has_unsynced_view(&self) -> bool {
+        self.views.is_unsynced()
+    }
+
+    /// A sync has failed: nobody knows what is on disk of the views, and the next one begins a new file.
+    pub fn on_view_sync_failed(&mut self) {
+        self.views.on_sync_failed();
     }
 
     /// Handles of every segment appended to since this was last asked: what a sync has to cover. Usually one.
@@ -130,11 +137,6 @@ impl Folder {
     /// with the power.
     pub fn sync_segments(&self) -> io::Result<()> {
         self.segments()?.into_iter().try_for_each(|(name, _)| File::open(self.path_of(name))?.sync_data())
-    }
-
-    /// Makes created and renamed names survive a power cut.
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
     }
 
     fn path_of(&self, name: SegmentName) -> PathBuf {
@@ -160,7 +162,7 @@ impl SegmentStore for Folder {
         self.leave_current()?;
         let path = self.path_of(name);
         let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
-        if let Err(error) = self.sync_names() {
+        if let Err(error) = sync_names(&self.path) {
             let _ = fs::remove_file(&path); // a file that may not be there tomorrow is better not there today
             return Err(error);
         }
@@ -316,6 +318,25 @@ fn read_at(file: &mut File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     Ok(got)
 }
 
+/// Replaces a small file, and returns the new one: at no moment is there half of it.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let unfinished = path.with_extension("tmp");
+    let write = || {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        sync_names(path.parent().unwrap_or(path))?;
+        Ok(file)
+    };
+    write().map_err(|error| about(path, "cannot be written", error))
+}
+
+/// Makes the names in a folder survive a power cut.
+fn sync_names(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
 fn about(path: &Path, what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {what}: {error}", path.display()))
 }
@@ -391,13 +412,17 @@ mod tests {
     use crate::time::Mono;
 
     /// A path that no other test has, removed with all that is in it.
-    struct TempPath(PathBuf);
+    pub(super) struct TempPath(PathBuf);
 
     impl TempPath {
-        fn new() -> TempPath {
+        pub(super) fn new() -> TempPath {
             static COUNTER: AtomicU64 = AtomicU64::new(0);
             let name = format!("spydercache-disk-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
             TempPath(std::env::temp_dir().join(name))
+        }
+
+        pub(super) fn path(&self) -> &Path {
+            &self.0
         }
     }
 

@@ -141,7 +141,8 @@ pub trait Outputs {
     /// Read the journal from its beginning to its present end, through [`Node::on_record`], then call [`Node::on_replayed`];
     /// or [`Node::on_replay_failed`], if that cannot be begun.
     fn replay(&mut self);
-    /// Have this on disk before anything else of this turn leaves, in place of what was kept before; [`Node::new`] is given it in the next life.
+    /// Write this down before anything else of this turn leaves, in place of what was kept before; [`Node::new`] is given it in the next life.
+    /// A power cut may undo it for as long as it may undo the records of the turn, and no longer.
     fn keep(&mut self, view: &[u8]);
 }
 

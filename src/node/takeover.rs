@@ -44,6 +44,8 @@ type Keys = BTreeSet<Box<[u8]>>;
 pub struct Aftermath {
     /// The next partition to be rid of what this node holds no more.
     sweep: Option<usize>,
+    /// The view is safe from a power cut.
+    is_safe: bool,
     /// When doubts are told again.
     doubts_at: Mono,
     /// Views adopted since the start.
@@ -68,6 +70,7 @@ impl Node {
         }
         pact.enter(view, seats, self.membership.me().card.incarnation, now.mono);
         self.aftermath.views += 1;
+        self.aftermath.is_safe = false;
         self.say_what_changed(before.2.as_ref());
         self.keep_view(out);
         self.forget_what_does_not_count(now, &before);
@@ -313,7 +316,7 @@ impl Node {
     /// Goes through a few partitions: what this node owns is counted anew, since bounds are for that; and once everything is where it is to be, what
     /// this node holds no more is dropped.
     fn sweep_a_little(&mut self, now: Now) {
-        let Some(first) = self.aftermath.sweep else { return };
+        let Some(first) = self.aftermath.sweep.filter(|_| self.aftermath.is_safe) else { return };
         let Some(pact) = self.pact.as_ref().filter(|pact| pact.is_serving(now.mono)) else { return };
         let is_whole = pact.is_whole;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
@@ -337,9 +340,15 @@ impl Node {
         view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
     }
 
-    /// Is there something left over of a former view?
+    /// Is there something left over of a former view, and may it go?
     pub(super) fn has_to_sweep(&self) -> bool {
-        self.aftermath.sweep.is_some()
+        self.aftermath.sweep.is_some() && self.aftermath.is_safe
+    }
+
+    /// Is the view that was last given to [`Outputs::keep`] safe from a power cut? Nothing is forgotten for good before it is: by the view before
+    /// it may be all there is of a key.
+    pub fn on_view_safe(&mut self, is_safe: bool) {
+        self.aftermath.is_safe = is_safe;
     }
 
     /// Removes a key that is not this node's to keep.

@@ -25,8 +25,10 @@ pub struct Disk {
     pub torn_per_mille: Option<u64>,
     /// The number of the node's last life, if it ever wrote one.
     pub incarnation: Option<u64>,
-    /// The view that the node keeps. It is small and replaced as a whole: neither a full disk nor a power cut harms it.
+    /// The view that the node keeps. It is replaced as a whole, and a full disk does not harm it.
     pub kept: Option<Vec<u8>>,
+    /// The last one that a power cut does not undo.
+    kept_synced: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,16 @@ impl Disk {
         self.files.values_mut().for_each(|file| file.synced = file.bytes.len());
     }
 
+    /// The view that is not synced yet.
+    pub fn unsynced_view(&self) -> Option<Vec<u8>> {
+        self.kept.clone().filter(|_| self.kept != self.kept_synced)
+    }
+
+    /// A sync of this view has ended well.
+    pub fn on_view_synced(&mut self, view: Option<Vec<u8>>) {
+        self.kept_synced = view;
+    }
+
     /// Begins to sync everything that `since` and the like of it left unsynced.
     pub fn begin_sync(&self, since: u64) -> Syncing {
         let ours = self.files.iter().filter(|(name, file)| name.number >= since && file.synced < file.bytes.len());
@@ -94,6 +106,10 @@ impl Disk {
     /// The machine goes out and comes back.
     pub fn lose_power(&mut self, prng: &mut Prng) {
         self.lose_process();
+        if self.unsynced_view().is_some() && prng.below(2) == 0 {
+            self.kept = self.kept_synced.take();
+        }
+        self.kept_synced = self.kept.clone();
         let back = prng.below(self.removed.len() as u64 + 1) as usize;
         let kept = self.removed.len() - back;
         self.files.extend(self.removed.split_off(kept));

@@ -26,6 +26,8 @@ pub struct Durability {
     held: VecDeque<(u64, Vec<Said>)>,
     sync_at: Mono,
     under_way: Option<UnderWay>,
+    /// The view that is being synced, and until when.
+    view_under_way: Option<(u64, Vec<u8>)>,
     /// The first segment of this life: what is older was not written by it, and is not synced by it.
     first_segment: u64,
 }
@@ -42,12 +44,14 @@ impl Durability {
     pub fn new(options: &Options, disk: &Disk) -> Durability {
         let first_segment = disk.segments().last().map_or(0, |(name, _)| name.number) + 1;
         let (policy, sync_us) = (options.sync, options.sync_us);
-        Durability { policy, sync_us, held: VecDeque::new(), sync_at: Mono::NEVER, under_way: None, first_segment }
+        Durability { policy, sync_us, held: VecDeque::new(), sync_at: Mono::NEVER, under_way: None, view_under_way: None, first_segment }
     }
 
     /// When there is something to do for the disk: in true time, and by the node's clock.
     pub fn wake_at(&self) -> (u64, Mono) {
-        (self.under_way.as_ref().map_or(u64::MAX, |sync| sync.ends_at), self.sync_at)
+        let journal_at = self.under_way.as_ref().map_or(u64::MAX, |sync| sync.ends_at);
+        let view_at = self.view_under_way.as_ref().map_or(u64::MAX, |(ends_at, _)| *ends_at);
+        (journal_at.min(view_at), self.sync_at)
     }
 
     /// Has everything been said?
@@ -60,12 +64,30 @@ impl Durability {
         let Commit { node, disk, said, now, true_us, prng, syncs_fail, mistake } = turn;
         node.flush_journal(now, disk);
         if node.journal_mut().is_none() {
+            disk.on_view_synced(disk.kept.clone());
+            node.on_view_safe(true);
             return said;
         }
         self.hear_of_sync(node, disk, true_us);
         let said = if self.policy == Sync::Always && mistake != Some(Mistake::ReplyBeforeSync) { self.hold(node, said) } else { said };
-        self.ask_for_sync(node, disk, now.mono, true_us + 1 + prng.below(self.sync_us), syncs_fail);
+        let ends_at = true_us + 1 + prng.below(self.sync_us);
+        self.ask_for_sync(node, disk, now.mono, ends_at, syncs_fail);
+        self.sync_view(disk, true_us, ends_at);
+        node.on_view_safe(disk.unsynced_view().is_none());
         said
+    }
+
+    /// With `always` the turn waits for it; else it is synced beside everything else, one view at a time.
+    fn sync_view(&mut self, disk: &mut Disk, true_us: u64, ends_at: u64) {
+        if self.policy == Sync::Always {
+            return disk.on_view_synced(disk.kept.clone());
+        }
+        if let Some((_, view)) = self.view_under_way.take_if(|(ends_at, _)| *ends_at <= true_us) {
+            disk.on_view_synced(Some(view));
+        }
+        if self.view_under_way.is_none() {
+            self.view_under_way = disk.unsynced_view().map(|view| (ends_at, view));
+        }
     }
 
     fn hear_of_sync(&mut self, node: &mut Node, disk: &mut Disk, true_us: u64) {

@@ -180,6 +180,7 @@ impl Host {
         if options.journal {
             recover(&mut node, &mut self.disk, read, self.mistake);
         }
+        self.disk.on_view_synced(self.disk.kept.clone());
         if options.sync != Sync::No {
             self.disk.sync_all();
         }

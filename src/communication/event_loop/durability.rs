@@ -10,6 +10,9 @@
 //!   turn 3: synced to 100: turn 1's replies leave; ask for a sync to 150
 //! ```
 //!
+//! The view of the pool is written before anything of its turn leaves, and synced by the helper at once; only with `always` does the turn
+//! itself wait for that, since only then is anything else on disk that soon.
+//!
 //! A disk that fails holds up nobody: the node says so, aloud, and goes on without a journal until a new segment can be written.
 
 use std::collections::VecDeque;
@@ -27,6 +30,10 @@ use crate::time::{Mono, Now};
 
 /// Time between two syncs of the policy `everysec`.
 const SYNC_EVERY_MS: u64 = 1_000;
+/// Time between two attempts to keep a view.
+const KEEP_EVERY_MS: u64 = 1_000;
+/// The ticket of a view's sync: no position of the journal.
+const VIEW_TICKET: u64 = u64::MAX;
 
 /// A connection's output that may leave up to a position, once the journal is on disk up to another.
 #[derive(Clone, Copy, Debug)]
@@ -44,12 +51,27 @@ pub(super) struct Durability {
     held: VecDeque<Held>,
     sync_at: Mono,
     was_ok: bool,
+    /// The view to be kept.
+    view: Vec<u8>,
+    /// When to keep it again; never, if that has gone well.
+    keep_at: Mono,
+    /// The helper syncs a view.
+    is_view_syncing: bool,
 }
 
 impl Durability {
     /// A node without a journal.
     pub(super) fn none() -> Durability {
-        Durability { disk: None, policy: Sync::No, held: VecDeque::new(), sync_at: Mono::NEVER, was_ok: true }
+        Durability {
+            disk: None,
+            policy: Sync::No,
+            held: VecDeque::new(),
+            sync_at: Mono::NEVER,
+            was_ok: true,
+            view: Vec::new(),
+            keep_at: Mono::NEVER,
+            is_view_syncing: false,
+        }
     }
 
     /// A node with a folder for its journal.
@@ -57,34 +79,69 @@ impl Durability {
         Durability { disk: Some((folder, syncer)), policy, ..Durability::none() }
     }
 
-    /// When the next sync is due, if one is owed.
+    /// When there is something to do for the disk.
     pub(super) fn wake_at(&self) -> Mono {
-        self.sync_at
+        self.sync_at.min(self.keep_at)
     }
 
     /// Writes the turn's records, and releases the outputs that wait for nothing more. Returns the connections to be flushed.
     pub(super) fn commit(&mut self, node: &mut Node, table: &mut Table, dirty: &mut TokenSet, now: Now) -> Vec<usize> {
         let tokens = dirty.take();
         let Some((folder, _)) = &mut self.disk else {
+            node.on_view_safe(true);
             release_all(&tokens, table);
             return tokens;
         };
         let flushed = node.flush_journal(now, folder);
+        if now.mono >= self.keep_at {
+            self.keep_view(now.mono);
+        }
         self.note_health(node, flushed.failed);
-        self.take_reports(node);
+        self.take_reports(node, now.mono);
         let flush = if self.policy == Sync::Always { self.release_synced(tokens, node, table) } else { tokens };
         if self.policy != Sync::Always {
             release_all(&flush, table);
         }
         self.ask_for_sync(node, now.mono);
+        self.ask_for_sync_of_view(now.mono);
+        node.on_view_safe(self.is_view_safe());
         flush
     }
 
-    /// Keeps the view for the next life: on disk when this returns. Without a folder there is no next life to remember it.
-    pub(super) fn keep(&mut self, view: &[u8]) {
-        let Some((folder, _)) = &self.disk else { return };
-        if let Err(why) = folder.write_view(view) {
-            error!("the view of the pool cannot be kept: {why}");
+    /// Is the view on disk?
+    fn is_view_safe(&self) -> bool {
+        let is_waiting = |(folder, _): &(Folder, Syncer)| folder.has_unsynced_view() || self.is_view_syncing || self.keep_at != Mono::NEVER;
+        !self.disk.as_ref().is_some_and(is_waiting)
+    }
+
+    /// Keeps the view for the next life. Without a folder there is no next life to remember it.
+    pub(super) fn keep(&mut self, view: Vec<u8>, now: Mono) {
+        if self.disk.is_some() {
+            self.view = view;
+            self.keep_view(now);
+        }
+    }
+
+    fn keep_view(&mut self, now: Mono) {
+        let Some((folder, _)) = &mut self.disk else { return };
+        let mut kept = folder.write_view(&self.view);
+        if self.policy == Sync::Always {
+            let sync = |()| folder.syncable_view()?.map_or(Ok(()), |file| file.sync_data());
+            kept = kept.and_then(sync);
+        }
+        let was_kept = std::mem::replace(&mut self.keep_at, Mono::NEVER) == Mono::NEVER;
+        match kept {
+            Ok(()) if was_kept => {}
+            Ok(()) => info!("the view of the pool is kept again"),
+            Err(why) => self.keep_again(&why, now.plus(KEEP_EVERY_MS)),
+        }
+    }
+
+    fn keep_again(&mut self, why: &io::Error, at: Mono) {
+        error!("the view of the pool is not kept until the disk takes it: {why}");
+        self.keep_at = at;
+        if let Some((folder, _)) = &mut self.disk {
+            folder.on_view_sync_failed();
         }
     }
 
@@ -94,7 +151,7 @@ impl Durability {
         if let Some(error) = node.flush_journal(now, folder).failed {
             return Err(error);
         }
-        folder.syncable()?.iter().try_for_each(|file| file.sync_data())
+        folder.syncable()?.iter().chain(&folder.syncable_view()?).try_for_each(|file| file.sync_data())
     }
 
     /// A reading of the journal up to what is written by now.
@@ -121,9 +178,13 @@ impl Durability {
     }
 
     /// Hears what the helper thread has synced.
-    fn take_reports(&mut self, node: &mut Node) {
-        let Some((_, syncer)) = &mut self.disk else { return };
-        while let Some(report) = syncer.report() {
+    fn take_reports(&mut self, node: &mut Node, now: Mono) {
+        while let Some(report) = self.disk.as_mut().and_then(|(_, syncer)| syncer.report()) {
+            if report.ticket == VIEW_TICKET {
+                self.is_view_syncing = false;
+                report.result.unwrap_or_else(|why| self.keep_again(&why, now));
+                continue;
+            }
             node.stats.journal_syncs += 1;
             let Some(journal) = node.journal_mut() else { return };
             match report.result {
@@ -161,7 +222,7 @@ impl Durability {
         let Some((folder, syncer)) = &mut self.disk else { return };
         let Some(journal) = node.journal_mut() else { return };
         let owed = self.policy != Sync::No && journal.is_ok() && journal.synced() < journal.written();
-        if !owed || syncer.in_flight() > 0 {
+        if !owed || syncer.in_flight() > usize::from(self.is_view_syncing) {
             self.sync_at = Mono::NEVER;
         } else if self.policy == Sync::Everysec && self.sync_at == Mono::NEVER {
             self.sync_at = now.plus(SYNC_EVERY_MS);
@@ -174,6 +235,19 @@ impl Durability {
                     journal.on_sync_failed();
                 }
             }
+        }
+    }
+
+    /// A view is synced as soon as the one before is.
+    fn ask_for_sync_of_view(&mut self, now: Mono) {
+        let Some((folder, syncer)) = self.disk.as_mut().filter(|_| !self.is_view_syncing) else { return };
+        match folder.syncable_view() {
+            Ok(None) => {}
+            Ok(Some(file)) => {
+                self.is_view_syncing = true;
+                syncer.request(vec![file], VIEW_TICKET);
+            }
+            Err(why) => self.keep_again(&why, now.plus(KEEP_EVERY_MS)),
         }
     }
 }
