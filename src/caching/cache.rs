@@ -40,7 +40,7 @@ mod partition;
 
 use crate::caching::entry::{Entry, MAX_STAMP};
 use crate::caching::expiry::{ExpiryIndex, Mark};
-use crate::hash::{Hasher, KeyHash};
+use crate::hash::{Hasher, KeyHash, digest_of};
 use crate::time::Mono;
 
 use ages::Ages;
@@ -365,6 +365,14 @@ impl Cache {
         assert!(from <= to && partition == partition_of(to), "places {from:#x} to {to:#x}");
         let hashed = self.partitions[partition].iter().map(|entry| (self.hasher.hash(entry.key()), entry));
         hashed.filter(move |(hash, _)| (from..=to).contains(&hash.place))
+    }
+
+    /// The entries of places within one partition, from one to another, each with the bits that stand for its key between nodes.
+    pub fn digests_in(&self, from: u32, to: u32) -> impl Iterator<Item = (u64, &Entry)> {
+        let partition = partition_of(from);
+        assert!(from <= to && partition == partition_of(to), "places {from:#x} to {to:#x}");
+        let digested = self.partitions[partition].iter().map(|entry| (digest_of(entry.key()), entry));
+        digested.filter(move |((place, _), _)| (from..=to).contains(place)).map(|((_, digest), entry)| (digest, entry))
     }
 
     /// Asserts, slowly, what must hold between any two calls.

@@ -23,7 +23,6 @@ use super::pact::Pact;
 use super::{Node, Outputs};
 use crate::caching::cache::{Cache, PARTITIONS, partition_of};
 use crate::caching::entry::Entry;
-use crate::hash::digest_of;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
@@ -34,10 +33,11 @@ const SURVEYS_AT_ONCE: usize = 128;
 /// Bytes under way to one holder that it has not confirmed.
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// Changes under way to one holder that it has not confirmed.
-const CHANGES_AT_ONCE: usize = 512;
-/// Surveys begun in one tick, and the most entries that are looked at for them, since each walks a partition.
-const SURVEYS_A_TICK: usize = 64;
-const ENTRIES_A_TICK: usize = 4_000;
+const CHANGES_AT_ONCE: usize = 128;
+/// Surveys begun in one step, and the most entries that are looked at for them, since each walks a partition. A step is taken once a
+/// millisecond and takes a small part of it: whoever asks meanwhile does not notice.
+const SURVEYS_A_STEP: usize = 64;
+const ENTRIES_A_STEP: usize = 400;
 /// Keys that wait to be said to one holder, before more of it is surveyed.
 const QUEUED_AT_MOST: usize = 4_000;
 /// Most keys that a holder lists of one survey; what it has beyond them it forgets.
@@ -89,6 +89,8 @@ pub struct Progress {
 #[derive(Debug, Default)]
 pub struct Filling {
     jobs: BTreeMap<MemberId, Job>,
+    /// When the last step was taken.
+    stepped_at: Mono,
     /// Holders that were filled in this view.
     pub filled: u64,
 }
@@ -201,9 +203,12 @@ impl Node {
     /// A step of the filling of everybody who is to be filled.
     pub(super) fn step_filling(&mut self, now: Now, out: &mut dyn Outputs) {
         let mut has_ended = false;
+        let may_survey = std::mem::replace(&mut self.filling.stepped_at, now.mono) != now.mono;
         for member in self.filling.members().collect::<Vec<_>>() {
             if self.mirroring.is_open(member) {
-                self.survey(member, now, out);
+                if may_survey {
+                    self.survey(member, now, out);
+                }
                 self.say_what_differs(member, now, out);
             }
             if self.filling.jobs.get(&member).is_some_and(Job::is_done) {
@@ -222,8 +227,8 @@ impl Node {
         let Some(link) = self.peers[member.index()].link() else { return };
         let Some(job) = self.filling.jobs.get_mut(&member) else { return };
         let mut entries = 0;
-        for _ in 0..SURVEYS_A_TICK {
-            if !job.may_survey() || entries > ENTRIES_A_TICK {
+        for _ in 0..SURVEYS_A_STEP {
+            if !job.may_survey() || entries > ENTRIES_A_STEP {
                 return;
             }
             let Some((from, to)) = job.units.pop_front() else { return };
@@ -250,7 +255,7 @@ impl Node {
     fn list(&mut self, unit: Unit, now: Mono) -> Vec<(u64, u64)> {
         let mut excess: Vec<Box<[u8]>> = Vec::new();
         let mut list = Vec::new();
-        for (_, entry) in self.cache.in_places(unit.0, unit.1) {
+        for (digest, entry) in self.cache.digests_in(unit.0, unit.1) {
             if list.len() < MOST_LISTED {
                 // What may be gone before the owner's word about it comes is listed as something else, to be sent whole.
                 let version = match entry.expires() {
@@ -258,7 +263,7 @@ impl Node {
                     expires if expires <= now.plus(KEPT_AT_LEAST_MS) => 0,
                     _ => entry.version().0 | ENDS,
                 };
-                list.push((digest_of(entry.key()).1, version));
+                list.push((digest, version));
             } else {
                 excess.push(entry.key().into());
             }
@@ -294,8 +299,8 @@ impl Node {
         }
         // Two keys of one digest, which chance does not bring about: both go, and what is right comes anew.
         theirs.retain(|digest, _| !ambiguous.contains(digest));
-        for (_, entry) in self.cache.in_places(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now.mono)) {
-            let (theirs, version) = (theirs.remove(&digest_of(entry.key()).1), entry.version().0);
+        for (digest, entry) in self.cache.digests_in(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now.mono)) {
+            let (theirs, version) = (theirs.remove(&digest), entry.version().0);
             match theirs {
                 Some(listed) if listed == version && entry.expires() == Mono::NEVER => {}
                 Some(listed) if listed & !ENDS == version => job.queue.push_back(Todo::Keep(entry.key().into())),
@@ -355,12 +360,12 @@ const UNCOMPARABLE: u64 = u64::MAX;
 /// What there is in a unit, in two numbers.
 fn digest_in(cache: &Cache, unit: Unit, now: Mono) -> Digest {
     let mut digest = Digest::default();
-    for (_, entry) in cache.in_places(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now)) {
+    for (key, entry) in cache.digests_in(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now)) {
         if entry.expires() != Mono::NEVER {
             return Digest { count: UNCOMPARABLE, sum: 0 };
         }
         digest.count += 1;
-        digest.sum = digest.sum.wrapping_add(mix(digest_of(entry.key()).1, entry.version().0));
+        digest.sum = digest.sum.wrapping_add(mix(key, entry.version().0));
     }
     digest
 }

@@ -34,8 +34,8 @@ use crate::topology::view::{Standing as SeatStanding, View, ViewId};
 const DOUBTS_A_MESSAGE: usize = 1_000;
 /// How often doubts are told again, in case the first word was lost.
 const TELL_DOUBTS_EVERY_MS: u64 = 500;
-/// Partitions looked through in one tick for what this node holds no more.
-const SWEEP_A_TICK: usize = 4;
+/// Partitions looked through in one step, once a millisecond, for what this node holds no more.
+const SWEEP_A_STEP: usize = 4;
 
 type Keys = BTreeSet<Box<[u8]>>;
 
@@ -44,6 +44,8 @@ type Keys = BTreeSet<Box<[u8]>>;
 pub struct Aftermath {
     /// The next partition to be rid of what this node holds no more.
     sweep: Option<usize>,
+    /// When the last step of that was taken.
+    swept_at: Mono,
     /// The view is safe from a power cut.
     is_safe: bool,
     /// When doubts are told again.
@@ -316,11 +318,12 @@ impl Node {
     /// Goes through a few partitions: what this node owns is counted anew, since bounds are for that; and once everything is where it is to be, what
     /// this node holds no more is dropped.
     fn sweep_a_little(&mut self, now: Now) {
-        let Some(first) = self.aftermath.sweep.filter(|_| self.aftermath.is_safe) else { return };
+        let is_due = self.aftermath.is_safe && std::mem::replace(&mut self.aftermath.swept_at, now.mono) != now.mono;
+        let Some(first) = self.aftermath.sweep.filter(|_| is_due) else { return };
         let Some(pact) = self.pact.as_ref().filter(|pact| pact.is_serving(now.mono)) else { return };
         let is_whole = pact.is_whole;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let end = (first + SWEEP_A_TICK).min(PARTITIONS);
+        let end = (first + SWEEP_A_STEP).min(PARTITIONS);
         for partition in first..end {
             self.cache.recount(partition, |place| pact.owns(place));
             if is_whole {
