@@ -206,7 +206,7 @@ impl Node {
             }
         };
         if let Origin::Peer { member, serial: serial @ 1.., .. } = task.origin {
-            self.mirroring.remembered.note(member, serial, Outcome::Page(page.clone()));
+            self.mirroring.remembered.note(member, serial, task.hash, Outcome::Page(page.clone()));
         }
         self.answer_scan(task, scan, Outcome::Page(page), out);
     }
