@@ -229,8 +229,8 @@ impl Node {
         }
     }
 
-    /// Does what another node says of a key that it owns.
-    pub(super) fn apply(&mut self, now: Now, change: &Change<'_>) {
+    /// Does what another node says of a key that it owns; the key's numbers are given.
+    pub(super) fn apply(&mut self, now: Now, hash: KeyHash, change: &Change<'_>) {
         match change {
             Change::Put { key, value, flags, extra, ttl_ms, version } => {
                 let expires = ttl_ms.map_or(Mono::NEVER, |ms| now.mono.plus(ms));
@@ -238,16 +238,15 @@ impl Node {
                 if let Some(journal) = &mut self.journal {
                     journal.append(&record_of(&entry, now));
                 }
-                self.cache.put_copy(self.hasher.hash(key), entry, now.mono);
+                self.cache.put_copy(hash, entry, now.mono);
                 self.version = self.version.max(*version);
             }
             Change::Delete { key, version } => {
-                self.cache.remove(key, self.hasher.hash(key), now.mono);
+                self.cache.remove(key, hash, now.mono);
                 self.version = self.version.max(*version);
                 self.journal_removal(key);
             }
             Change::Keep { key, version, ttl_ms } => {
-                let hash = self.hasher.hash(key);
                 let expires = ttl_ms.map_or(Mono::NEVER, |ms| now.mono.plus(ms));
                 if let Some(entry) = self.cache.set_expiry(key, hash, expires, now.mono)
                     && let Some(journal) = &mut self.journal

@@ -266,6 +266,17 @@ pub enum Change<'a> {
     },
 }
 
+impl Change<'_> {
+    /// The key that it changes, if it is one.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self {
+            Change::Put { key, .. } | Change::Delete { key, .. } | Change::Keep { key, .. } => Some(key),
+            Change::Drop { .. } => None,
+        }
+    }
+}
+
 /// Whose request a change answers, and how: a new owner that is asked again repeats the answer and not the change.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tag<'a> {

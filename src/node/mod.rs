@@ -306,7 +306,8 @@ impl Node {
         self.carry_out(now, Origin::Client(client), hash, command, out);
     }
 
-    /// Another node says something on a link. Requests about keys have a door of their own, [`Node::on_peer_command`].
+    /// Another node says something on a link. Requests about keys and changes of them have doors of their own, [`Node::on_peer_command`] and
+    /// [`Node::on_mirror`], for drivers that have hashed the key.
     pub fn on_message(&mut self, now: Now, link: LinkId, message: &Message<'_>, out: &mut dyn Outputs) {
         match message {
             Message::Hello(introduction) => self.on_hello(now, link, introduction, out),
@@ -340,7 +341,10 @@ impl Node {
             Message::Doubts { view, keys } => self.on_doubts(now, link, *view, keys, out),
             Message::Survey { view, from, to, digest } => self.on_survey(now, link, *view, (*from, *to), *digest, out),
             Message::Holdings { view, from, to, list } => self.on_holdings(now, link, *view, (*from, *to), list.as_deref(), out),
-            message => self.on_mirror(now, link, message, out),
+            message => {
+                let key = if let Message::Mirror { change, .. } = message { change.key() } else { None };
+                self.on_mirror(now, link, key.map_or_else(KeyHash::default, |key| self.hash(key)), message, out);
+            }
         }
     }
 

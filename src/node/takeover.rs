@@ -177,18 +177,15 @@ impl Node {
         self.advance_proposal(now, out);
     }
 
-    /// An owner says what becomes of a key.
-    pub(super) fn on_mirror(&mut self, now: Now, link: LinkId, message: &Message<'_>, out: &mut dyn Outputs) {
+    /// An owner says what becomes of a key, or of many.
+    pub fn on_mirror(&mut self, now: Now, link: LinkId, hash: KeyHash, message: &Message<'_>, out: &mut dyn Outputs) {
         let Message::Mirror { view, number, done, tag, change } = message else { return };
         let Some(owner) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
         let fits = self.pact.as_ref().is_some_and(|pact| pact.me.is_some() && (pact.id == *view || self.mistakes().no_fence));
         if !fits {
             return;
         }
-        let key = match change {
-            Change::Put { key, .. } | Change::Delete { key, .. } => Some(&**key),
-            Change::Keep { .. } | Change::Drop { .. } => None,
-        };
+        let key = change.key().filter(|_| !matches!(change, Change::Keep { .. }));
         if !self.mirroring.on_change(owner, link, *number, *done, key) {
             return;
         }
@@ -196,7 +193,7 @@ impl Node {
         if let (Some((entry_node, tag)), Some(key)) = (entry_node, key) {
             self.mirroring.remembered.note(entry_node, tag.serial, self.hasher.hash(key), tag.outcome.clone().into_owned());
         }
-        self.apply(now, change);
+        self.apply(now, hash, change);
     }
 
     /// Another holder does not know whether all have these keys as it has them.

@@ -121,6 +121,7 @@ impl Work<'_> {
     fn hash(&self, node: &Node) -> KeyHash {
         match self {
             Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }, _) => node.hash_of(command),
+            Work::Message(Message::Mirror { change, .. }, _) => change.key().map_or_else(KeyHash::default, |key| node.hash(key)),
             Work::Request(Request::Admin(_), _) | Work::Answer(..) | Work::LastWord(_) | Work::Message(..) => KeyHash::default(),
         }
     }
@@ -409,6 +410,7 @@ fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut
             Message::Request { id, view, serial, command } => {
                 node.on_peer_command(now, Asked { link, id, view, serial }, hash, &command, sink);
             }
+            Message::Mirror { .. } => node.on_mirror(now, link, hash, &message, sink),
             message => node.on_message(now, link, &message, sink),
         };
     }
