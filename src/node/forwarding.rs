@@ -48,14 +48,14 @@ impl Node {
             return self.fail_forwarded(origin, &command.key, &Failure::Overloaded, out);
         }
         let link = self.peers[owner.index()].link();
-        let id = self.park(now, origin, hash, command, owner, link.is_some());
+        let (id, serial) = self.park(now, origin, hash, command, owner, link.is_some());
         if let Some(link) = link {
-            self.send_request(id, link, out);
+            self.ask(link, id, serial, command, out);
         }
     }
 
-    /// Parks a command that is to be carried out elsewhere, or later.
-    fn park(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, owner: MemberId, sent: bool) -> RequestId {
+    /// Parks a command that is to be carried out elsewhere, or later. Returns its two numbers.
+    fn park(&mut self, now: Now, origin: Origin, hash: KeyHash, command: &Command<'_>, owner: MemberId, sent: bool) -> (RequestId, u64) {
         let is_write_of_ours = self.pact.is_some() && !matches!(origin, Origin::Peer { .. }) && command.may_write();
         let serial = if is_write_of_ours {
             self.last_serial += 1;
@@ -66,7 +66,7 @@ impl Node {
         let view = self.view_id();
         let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view });
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
-        self.requests.park(Parked { origin, deadline, waiting })
+        (self.requests.park(Parked { origin, deadline, waiting }), serial)
     }
 
     fn view_id(&self) -> ViewId {
@@ -75,9 +75,13 @@ impl Node {
 
     fn send_request(&self, id: RequestId, link: LinkId, out: &mut dyn Outputs) {
         if let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get(id) {
-            let view = self.view_id();
-            out.send(link, &Message::Request { id, view, serial: forwarded.serial, command: forwarded.command.clone() });
+            self.ask(link, id, forwarded.serial, &forwarded.command, out);
         }
+    }
+
+    /// Says a parked command to its owner. One that has just come borrows its bytes still, and its clone copies none.
+    fn ask(&self, link: LinkId, id: RequestId, serial: u64, command: &Command<'_>, out: &mut dyn Outputs) {
+        out.send(link, &Message::Request { id, view: self.view_id(), serial, command: command.clone() });
     }
 
     /// In a pool with mirrors: carries a command out, sends it where it belongs, or keeps it until that is known.
@@ -92,9 +96,9 @@ impl Node {
             return self.fail_forwarded(origin, &command.key, &Failure::Overloaded, out);
         }
         let link = if owner == MemberId::ME { None } else { self.peers[owner.index()].link() };
-        let id = self.park(now, origin, hash, command, owner, link.is_some());
+        let (id, serial) = self.park(now, origin, hash, command, owner, link.is_some());
         match link {
-            Some(link) => self.send_request(id, link, out),
+            Some(link) => self.ask(link, id, serial, command, out),
             None => self.hold(hash, now.mono),
         }
     }
