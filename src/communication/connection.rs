@@ -96,13 +96,16 @@ impl Output {
         let behind_last = self.replies.next - number;
         let Some(index) = self.replies.owed.len().checked_sub(behind_last as usize) else { return };
         let Some(piece) = self.replies.owed.get_mut(index) else { return };
-        if let State::Waiting(form) = piece.state {
-            let mut bytes = Vec::new();
-            piece.composed = form.compose(key, reply, &mut bytes);
-            self.replies.owed_bytes += bytes.len();
-            piece.state = State::Ready(bytes);
-            self.drain();
+        let State::Waiting(form) = piece.state else { return };
+        if index == 0 {
+            self.replies.owed.pop_front();
+            self.put(form.group(), |output| form.compose(key, reply, output));
+            return self.drain();
         }
+        let mut bytes = Vec::new();
+        piece.composed = form.compose(key, reply, &mut bytes);
+        self.replies.owed_bytes += bytes.len();
+        piece.state = State::Ready(bytes);
     }
 
     /// Adds what the dialect answers by itself; it takes a number like any reply.
@@ -213,13 +216,7 @@ impl Output {
             return;
         }
         if self.replies.owed.is_empty() {
-            if !self.replies.dropping {
-                let composed = compose(&mut self.bytes);
-                self.replies.note(group, composed);
-            } else if group == Group::Last {
-                self.replies.dropping = false;
-            }
-            return;
+            return self.put(group, compose);
         }
         let mut bytes = Vec::new();
         let composed = compose(&mut bytes);
@@ -227,17 +224,25 @@ impl Output {
         self.replies.owed.push_back(Piece { group, composed, state: State::Ready(bytes) });
     }
 
+    /// Adds a piece that nothing is owed before to the output, unless an error has taken its place.
+    fn put(&mut self, group: Group, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
+        if !self.replies.dropping {
+            let composed = compose(&mut self.bytes);
+            self.replies.note(group, composed);
+        } else if group == Group::Last {
+            self.replies.dropping = false;
+        }
+    }
+
     /// Moves what is ready from the front of the queue to the output.
     fn drain(&mut self) {
         while let Some(Piece { state: State::Ready(_), .. }) = self.replies.owed.front() {
             let Some(Piece { group, composed, state: State::Ready(bytes) }) = self.replies.owed.pop_front() else { return };
             self.replies.owed_bytes -= bytes.len();
-            if !self.replies.dropping {
-                self.bytes.extend_from_slice(&bytes);
-                self.replies.note(group, composed);
-            } else if group == Group::Last {
-                self.replies.dropping = false;
-            }
+            self.put(group, |output| {
+                output.extend_from_slice(&bytes);
+                composed
+            });
         }
     }
 }
