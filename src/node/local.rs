@@ -320,7 +320,8 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
         None => answer(out, task.origin, task.key(), reply),
         Some(number) => {
             let outcome = Outcome::of(reply).into_owned();
-            let (origin, key, deadline) = (task.origin, task.key().into(), task.deadline);
+            let (origin, deadline) = (task.origin, task.deadline);
+            let key = if let Origin::Client(_) = origin { task.key().into() } else { Box::default() };
             mirroring.delay(number, Delayed { origin, key, outcome, is_of_change, deadline });
         }
     }

@@ -25,6 +25,7 @@ use crate::hash::KeyHash;
 use crate::time::Mono;
 use crate::topology::MemberId;
 use crate::topology::peers::{LinkId, Peer};
+use crate::topology::placement::Arc;
 
 /// Most changes under way to mirrors; past it, writes are refused.
 pub const MAX_UNDER_WAY: usize = 100_000;
@@ -44,6 +45,13 @@ pub struct Delayed {
     pub deadline: Mono,
 }
 
+/// The answers that wait for one change. It is mostly its own alone, which takes no memory of its own.
+#[derive(Debug, Default)]
+struct Answers {
+    first: Option<Delayed>,
+    more: Vec<Delayed>,
+}
+
 /// A change that is not everywhere yet, or waits behind one that is not.
 #[derive(Debug)]
 pub struct Operation {
@@ -51,11 +59,11 @@ pub struct Operation {
     pub key: Box<[u8]>,
     /// The key's two numbers.
     pub hash: KeyHash,
-    /// Which holders have not confirmed it.
-    waits_for: Vec<MemberId>,
+    /// How many holders have not confirmed it: those with its number in their stream.
+    missing: usize,
     /// The request that it answers.
     tag: Option<(MemberId, u64, Outcome<'static>)>,
-    delayed: Vec<Delayed>,
+    delayed: Answers,
     /// It fills a holder: nobody waits for it, and after an interruption the filling begins again.
     is_filling: bool,
 }
@@ -66,6 +74,15 @@ struct Stream {
     unconfirmed: VecDeque<u64>,
     /// The link on which it runs.
     open: Option<LinkId>,
+}
+
+impl Stream {
+    /// Takes the first of those not confirmed, if it is not beyond this one.
+    fn next_up_to(&mut self, number: u64) -> Option<u64> {
+        let first = self.unconfirmed.front().copied().filter(|first| *first <= number)?;
+        self.unconfirmed.pop_front();
+        Some(first)
+    }
 }
 
 /// What comes from one owner.
@@ -111,11 +128,35 @@ pub struct Mirroring {
     mistakes: Mistakes,
 }
 
+impl Answers {
+    fn push(&mut self, delayed: Delayed) {
+        if self.first.is_none() {
+            self.first = Some(delayed);
+        } else {
+            self.more.push(delayed);
+        }
+    }
+
+    fn take_overdue(&mut self, now: Mono) -> impl Iterator<Item = Delayed> {
+        let first = self.first.take_if(|delayed| delayed.deadline <= now);
+        first.into_iter().chain(self.more.extract_if(.., move |delayed| delayed.deadline <= now))
+    }
+}
+
+impl IntoIterator for Answers {
+    type Item = Delayed;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Delayed>, std::vec::IntoIter<Delayed>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
+    }
+}
+
 impl Pool<'_> {
     /// The members besides this one that get a key's changes.
-    fn holders(&self, place: u32) -> Vec<MemberId> {
-        let Some(arc) = self.pact.arc(place) else { return Vec::new() };
-        arc.holders().filter(|seat| Some(*seat) != self.pact.me).map(|seat| self.pact.seats[seat]).collect()
+    fn holders(&self, place: u32) -> impl Iterator<Item = MemberId> {
+        let seats = self.pact.arc(place).into_iter().flat_map(Arc::holders);
+        seats.filter(|seat| Some(*seat) != self.pact.me).map(|seat| self.pact.seats[seat])
     }
 
     /// The link to a member on which changes may be said: it is known to be in this view.
@@ -146,8 +187,8 @@ impl Mirroring {
 
     /// Does a client's change under way wait for a holder like this?
     pub fn waits_for_any(&self, fits: impl Fn(MemberId) -> bool) -> bool {
-        let mut waited_for = self.operations.iter().filter(|operation| !operation.is_filling).flat_map(|operation| &operation.waits_for);
-        waited_for.any(|member| fits(*member))
+        let is_of_client = |number: &u64| self.operation(*number).is_some_and(|operation| !operation.is_filling);
+        self.streams.iter().any(|(member, stream)| fits(*member) && stream.unconfirmed.iter().any(is_of_client))
     }
 
     /// How many changes are under way.
@@ -171,45 +212,45 @@ impl Mirroring {
         answers: Option<(MemberId, u64, Outcome<'static>)>,
         out: &mut dyn Outputs,
     ) -> Option<u64> {
-        let (Change::Put { key, .. } | Change::Delete { key, .. } | Change::Keep { key, .. }) = change else { return None };
-        let holders = pool.holders(hash.place);
-        if holders.is_empty() {
-            return None;
-        }
+        pool.holders(hash.place).next()?;
         let operation =
-            Operation { key: key.as_ref().into(), hash, waits_for: holders, tag: answers, delayed: Vec::new(), is_filling: false };
+            Operation { key: change.key()?.into(), hash, missing: 0, tag: answers, delayed: Answers::default(), is_filling: false };
         let number = self.enter(operation);
         self.pending.insert(hash.table, number);
-        self.say(pool, number, change, out);
+        for member in pool.holders(hash.place) {
+            self.say(pool, member, number, change, out);
+        }
         Some(number)
     }
 
     /// Something for one holder that is being filled.
     pub fn fill(&mut self, pool: &Pool<'_>, member: MemberId, hash: KeyHash, change: &Change<'_>, out: &mut dyn Outputs) -> u64 {
-        let operation = Operation { key: Box::default(), hash, waits_for: vec![member], tag: None, delayed: Vec::new(), is_filling: true };
+        let operation = Operation { key: Box::default(), hash, missing: 0, tag: None, delayed: Answers::default(), is_filling: true };
         let number = self.enter(operation);
-        self.say(pool, number, change, out);
+        self.say(pool, member, number, change, out);
         number
     }
 
     fn enter(&mut self, operation: Operation) -> u64 {
         let number = self.first.max(1) + self.operations.len() as u64;
         self.first = self.first.max(1);
-        for member in &operation.waits_for {
-            self.streams.entry(*member).or_default().unconfirmed.push_back(number);
-        }
         self.under_way += 1;
         self.operations.push_back(operation);
         number
     }
 
-    fn say(&self, pool: &Pool<'_>, number: u64, change: &Change<'_>, out: &mut dyn Outputs) {
-        let Some(operation) = self.operation(number) else { return };
-        for member in &operation.waits_for {
-            if let Some(link) = self.streams.get(member).and_then(|stream| stream.open) {
-                out.send(link, &self.message(pool, number, operation, change));
-            }
+    /// A change waits for this holder from now on, and is said to it if its stream runs.
+    fn say(&mut self, pool: &Pool<'_>, member: MemberId, number: u64, change: &Change<'_>, out: &mut dyn Outputs) {
+        self.wait_for(member, number);
+        if let Some(link) = self.streams.get(&member).and_then(|stream| stream.open) {
+            self.say_again(pool, link, number, change, out);
         }
+    }
+
+    fn wait_for(&mut self, member: MemberId, number: u64) {
+        let Some(operation) = self.operation_mut(number) else { return };
+        operation.missing += 1;
+        self.streams.entry(member).or_default().unconfirmed.push_back(number);
     }
 
     fn message<'m>(&self, pool: &Pool<'_>, number: u64, operation: &Operation, change: &Change<'m>) -> Message<'m> {
@@ -243,8 +284,13 @@ impl Mirroring {
 
     /// An answer waits for a change.
     pub fn delay(&mut self, number: u64, delayed: Delayed) {
-        let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= delayed.deadline);
-        self.deadlines.insert(place, (delayed.deadline, number));
+        // Nearly all wait equally long, so nearly all belong at the end.
+        if self.deadlines.back().is_none_or(|(last, _)| *last <= delayed.deadline) {
+            self.deadlines.push_back((delayed.deadline, number));
+        } else {
+            let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= delayed.deadline);
+            self.deadlines.insert(place, (delayed.deadline, number));
+        }
         if let Some(operation) = self.operation_mut(number) {
             operation.delayed.push(delayed);
         }
@@ -256,7 +302,7 @@ impl Mirroring {
         while let Some((_, number)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now) {
             self.deadlines.pop_front();
             if let Some(operation) = self.operation_mut(number) {
-                overdue.extend(operation.delayed.extract_if(.., |delayed| delayed.deadline <= now));
+                overdue.extend(operation.delayed.take_overdue(now));
             }
         }
         overdue
@@ -272,17 +318,14 @@ impl Mirroring {
     /// filled its holder is dropped from it.
     pub fn open_streams(&mut self, pool: &Pool<'_>) -> Vec<(MemberId, LinkId, Vec<u64>)> {
         let mut opened = Vec::new();
-        let members: Vec<MemberId> = self.streams.keys().copied().collect();
-        for member in members {
-            let way = pool.way(member);
-            let Some(stream) = self.streams.get_mut(&member) else { continue };
-            if stream.open == way {
-                continue;
-            }
+        let moved =
+            self.streams.iter().map(|(member, stream)| (*member, stream.open, pool.way(*member))).filter(|(_, open, way)| open != way);
+        for (member, _, way) in moved.collect::<Vec<_>>() {
+            let stream = self.streams.entry(member).or_default();
             stream.open = way;
             if let Some(link) = way {
                 let numbers: Vec<u64> = std::mem::take(&mut stream.unconfirmed).into();
-                let kept = self.drop_filling(member, numbers);
+                let kept = self.drop_filling(numbers);
                 self.streams.entry(member).or_default().unconfirmed.extend(&kept);
                 opened.push((member, link, kept));
             }
@@ -307,11 +350,11 @@ impl Mirroring {
         self.streams.get(&member).is_some_and(|stream| stream.open.is_some())
     }
 
-    fn drop_filling(&mut self, member: MemberId, numbers: Vec<u64>) -> Vec<u64> {
+    fn drop_filling(&mut self, numbers: Vec<u64>) -> Vec<u64> {
         let (filling, kept): (Vec<u64>, Vec<u64>) =
             numbers.into_iter().partition(|number| self.operation(*number).is_some_and(|operation| operation.is_filling));
         for number in filling {
-            self.confirm_one(number, member);
+            self.confirm_one(number, |_| ());
         }
         self.pop_finished();
         kept
@@ -330,34 +373,27 @@ impl Mirroring {
         self.operation(number).map(|operation| (&*operation.key, operation.hash))
     }
 
-    /// A holder has everything up to here. Returns the answers that waited for nothing else.
-    pub fn on_confirmed(&mut self, member: MemberId, number: u64) -> Vec<Delayed> {
-        let mut confirmed = Vec::new();
-        if let Some(stream) = self.streams.get_mut(&member) {
-            while stream.unconfirmed.front().is_some_and(|first| *first <= number) {
-                confirmed.extend(stream.unconfirmed.pop_front());
-            }
-        }
-        let mut free = Vec::new();
-        for number in confirmed {
-            free.extend(self.confirm_one(number, member));
+    /// A holder has everything up to here. `free` takes the answers that waited for nothing else.
+    pub fn on_confirmed(&mut self, member: MemberId, number: u64, mut free: impl FnMut(Delayed)) {
+        while let Some(confirmed) = self.streams.get_mut(&member).and_then(|stream| stream.next_up_to(number)) {
+            self.confirm_one(confirmed, &mut free);
         }
         self.pop_finished();
-        free
     }
 
-    fn confirm_one(&mut self, number: u64, member: MemberId) -> Vec<Delayed> {
-        let Some(operation) = self.operation_mut(number) else { return Vec::new() };
-        operation.waits_for.retain(|waited_for| *waited_for != member);
-        if operation.waits_for.is_empty() { self.finish(number) } else { Vec::new() }
+    fn confirm_one(&mut self, number: u64, free: impl FnMut(Delayed)) {
+        let Some(operation) = self.operation_mut(number) else { return };
+        operation.missing -= 1;
+        if operation.missing == 0 {
+            self.finish(number).into_iter().for_each(free);
+        }
     }
 
     /// A change is everywhere.
-    fn finish(&mut self, number: u64) -> Vec<Delayed> {
-        let Some(operation) = self.operation_mut(number) else { return Vec::new() };
+    fn finish(&mut self, number: u64) -> Answers {
+        let Some(operation) = self.operation_mut(number) else { return Answers::default() };
         let (delayed, table) = (std::mem::take(&mut operation.delayed), operation.hash.table);
-        let is_filling = operation.is_filling;
-        if !is_filling {
+        if !operation.is_filling {
             self.mirrored += 1;
             if self.pending.get(&table) == Some(&number) {
                 self.pending.remove(&table);
@@ -368,9 +404,12 @@ impl Mirroring {
     }
 
     fn pop_finished(&mut self) {
-        while self.operations.front().is_some_and(|operation| operation.waits_for.is_empty()) {
+        while self.operations.front().is_some_and(|operation| operation.missing == 0) {
             self.operations.pop_front();
             self.first += 1;
+        }
+        while self.deadlines.front().is_some_and(|(_, number)| *number < self.first) {
+            self.deadlines.pop_front();
         }
     }
 
@@ -382,24 +421,21 @@ impl Mirroring {
         for index in 0..self.operations.len() {
             let number = self.first + index as u64;
             let Some(operation) = self.operation(number) else { continue };
-            if operation.waits_for.is_empty() {
+            if operation.missing == 0 {
                 continue;
             }
             let (hash, is_filling) = (operation.hash, operation.is_filling);
             let is_ours = !is_filling && owns(hash);
-            let holders = if is_ours { pool.holders(hash.place) } else { Vec::new() };
             if !is_ours && !is_filling {
-                let key = operation.key.clone();
-                self.orphaned.insert(key);
+                self.orphaned.insert(operation.key.clone());
             }
-            for member in &holders {
-                self.streams.entry(*member).or_default().unconfirmed.push_back(number);
-            }
-            let is_everywhere = holders.is_empty();
             if let Some(operation) = self.operation_mut(number) {
-                operation.waits_for = holders;
+                operation.missing = 0;
             }
-            if is_everywhere {
+            for member in pool.holders(hash.place).filter(|_| is_ours) {
+                self.wait_for(member, number);
+            }
+            if self.operation(number).is_some_and(|operation| operation.missing == 0) {
                 let delayed = self.finish(number);
                 if is_ours { free.extend(delayed) } else { lost.extend(delayed) }
             }

@@ -97,7 +97,8 @@ pub struct Forwarded {
 pub struct Requests {
     table: Slab<(u32, Parked)>,
     generation: u32,
-    /// In the order of time. Nearly all wait equally long, so nearly all belong at the end. Who is answered earlier leaves a number here that fits nothing.
+    /// In the order of time. Nearly all wait equally long, so nearly all belong at the end. Who is answered earlier leaves a number here that fits
+    /// nothing, until those before it have gone.
     deadlines: VecDeque<(Mono, RequestId)>,
     /// The forwarded writes, in the order of their serials. Who is answered leaves a number here that fits nothing.
     serials: VecDeque<(u64, RequestId)>,
@@ -147,10 +148,17 @@ impl Requests {
             self.serials.push_back((*serial, id));
         }
         if deadline != Mono::NEVER {
-            let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= deadline);
-            self.deadlines.insert(place, (deadline, id));
+            self.note_deadline(deadline, id);
         }
         id
+    }
+
+    fn note_deadline(&mut self, deadline: Mono, id: RequestId) {
+        if self.deadlines.back().is_none_or(|(last, _)| *last <= deadline) {
+            return self.deadlines.push_back((deadline, id));
+        }
+        let place = self.deadlines.partition_point(|(earlier, _)| *earlier <= deadline);
+        self.deadlines.insert(place, (deadline, id));
     }
 
     /// The request of this number, if it still waits.
@@ -172,6 +180,9 @@ impl Requests {
         self.get_mut(id)?;
         let (_, parked) = self.table.remove(place_of(id));
         self.bytes -= parked.bytes();
+        while self.deadlines.front().is_some_and(|(_, id)| self.get(*id).is_none()) {
+            self.deadlines.pop_front();
+        }
         Some(parked)
     }
 

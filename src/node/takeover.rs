@@ -171,8 +171,7 @@ impl Node {
             return;
         }
         self.filling.on_confirmed(member, number);
-        let free = self.mirroring.on_confirmed(member, number);
-        self.answer_delayed(free, out);
+        self.mirroring.on_confirmed(member, number, |delayed| answer(out, delayed.origin, &delayed.key, &delayed.outcome.reply()));
         self.pay_promise(now, out);
         self.advance_proposal(now, out);
     }
