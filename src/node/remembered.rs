@@ -6,7 +6,7 @@
 //! late and is dropped. Mirrors are told only of what has changed something. So of a write that a mirror does not know, while it knows a later
 //! one of the same entry node to the same key, nobody can say what was answered: done now, it would come after what came after it. (Lee et al., "Implementing Linearizability at Large Scale and Low Latency", SOSP 2015, call it RIFL.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::message::Outcome;
 use crate::hash::KeyHash;
@@ -36,8 +36,8 @@ pub struct Remembered {
 
 #[derive(Debug, Default)]
 struct Answers {
-    /// With the key's hash in the table.
-    answers: BTreeMap<u64, (u64, Outcome<'static>)>,
+    /// Each with its serial and the key's hash in the table; in the order of their serials, which is nearly that of their coming.
+    answers: VecDeque<(u64, u64, Outcome<'static>)>,
     watermark: u64,
     /// Below it, answers may have been given up for want of room.
     lost_below: u64,
@@ -48,12 +48,12 @@ impl Remembered {
     #[must_use]
     pub fn look_up(&self, entry: MemberId, serial: u64, key: KeyHash) -> Known {
         let Some(of) = self.of.get(&entry) else { return Known::New };
-        let was_passed = || of.answers.range(serial..).any(|(_, (table, _))| *table == key.table);
-        match of.answers.get(&serial) {
+        match of.find(serial) {
             _ if serial < of.watermark => Known::Late,
-            Some((_, outcome)) => Known::Answered(outcome.clone()),
-            None if serial < of.lost_below || was_passed() => Known::Unknown,
-            None => Known::New,
+            Ok(place) => Known::Answered(of.answers[place].2.clone()),
+            Err(_) if serial < of.lost_below => Known::Unknown,
+            Err(place) if of.answers.range(place..).any(|(_, table, _)| *table == key.table) => Known::Unknown,
+            Err(_) => Known::New,
         }
     }
 
@@ -63,9 +63,12 @@ impl Remembered {
         if serial < of.watermark {
             return;
         }
-        of.answers.insert(serial, (key.table, outcome));
+        match of.find(serial) {
+            Ok(place) => of.answers[place] = (serial, key.table, outcome),
+            Err(place) => of.answers.insert(place, (serial, key.table, outcome)),
+        }
         if of.answers.len() > MAX_REMEMBERED
-            && let Some((oldest, _)) = of.answers.pop_first()
+            && let Some((oldest, ..)) = of.answers.pop_front()
         {
             of.lost_below = oldest + 1;
         }
@@ -76,7 +79,8 @@ impl Remembered {
         let of = self.of.entry(entry).or_default();
         if watermark > of.watermark {
             of.watermark = watermark;
-            of.answers = of.answers.split_off(&watermark);
+            let kept_from = of.find(watermark).unwrap_or_else(|place| place);
+            of.answers.drain(..kept_from);
         }
     }
 
@@ -84,6 +88,16 @@ impl Remembered {
     #[must_use]
     pub fn count(&self) -> usize {
         self.of.values().map(|of| of.answers.len()).sum()
+    }
+}
+
+impl Answers {
+    /// The place of a serial, or where it belongs: mostly at the end.
+    fn find(&self, serial: u64) -> Result<usize, usize> {
+        match self.answers.back() {
+            Some((last, ..)) if *last >= serial => self.answers.binary_search_by_key(&serial, |(serial, ..)| *serial),
+            _ => Err(self.answers.len()),
+        }
     }
 }
 
