@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Invariant: `start <= end <= bytes.len()`. Memory follows what has arrived, never what was announced: a client that declares a megabyte
-//! and sends sixteen bytes costs a chunk. A buffer that is empty gives its memory back to the pool, so an idle connection holds none.
+//! and sends sixteen bytes costs a chunk. A buffer that is empty gives its memory back to the pool, so an idle client's connection holds none.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -14,6 +14,8 @@ use std::io::{self, ErrorKind, Read};
 pub const CHUNK: usize = 16 << 10;
 /// Most bytes read from one connection in one turn, so that a fast one cannot starve the others.
 pub const READ_A_TURN: usize = 256 << 10;
+/// The size up to which a link keeps its buffer: what all clients of a node have asked in a turn comes over it.
+const KEPT_BY_LINK: usize = 256 << 10;
 /// Most empty buffers kept for the next reader.
 const POOLED: usize = 256;
 /// Buffers that are kept in quiet times too.
@@ -93,6 +95,13 @@ impl Buffer {
         if self.start == self.end && !self.bytes.is_empty() {
             pool.give(std::mem::take(&mut self.bytes));
             (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Gives the memory back only if it has grown beyond what the next turn will need.
+    pub fn keep_room(&mut self) {
+        if self.start == self.end && self.bytes.len() > KEPT_BY_LINK {
+            *self = Buffer::default();
         }
     }
 

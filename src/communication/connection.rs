@@ -23,6 +23,8 @@ use crate::node::reply::Reply;
 pub const HIGH_WATER: usize = 1 << 20;
 /// The capacity up to which an output buffer is kept for the next reply.
 const KEPT_CAPACITY: usize = 64 << 10;
+/// The same for a link, which keeps its own: what all clients have asked in a turn goes over it.
+const KEPT_BY_LINK: usize = 256 << 10;
 /// Most empty output buffers kept for the next reply.
 const POOLED: usize = 256;
 
@@ -207,6 +209,13 @@ impl Output {
             if bytes.capacity() <= KEPT_CAPACITY && pool.len() < POOLED {
                 pool.push(bytes);
             }
+        }
+    }
+
+    /// Lets go of the buffer only if it is empty and has grown beyond what the next turn will need.
+    pub fn keep_room(&mut self) {
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT_BY_LINK {
+            self.bytes = Vec::new();
         }
     }
 

@@ -171,7 +171,9 @@ impl TokenSet {
         for token in &self.tokens {
             self.marks[*token] = false;
         }
-        std::mem::take(&mut self.tokens)
+        // The next turn is mostly like this one.
+        let room = Vec::with_capacity(self.tokens.len());
+        std::mem::replace(&mut self.tokens, room)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -321,7 +323,11 @@ impl Table {
         flushed.after_last_word = flushed.close && all_sent && output.is_closing() && !socket.ended;
         flushed.again |= socket.paused && has_room(output, limits);
         socket.paused &= !flushed.again;
-        output.rest(&mut self.write_pool);
+        if socket.kind == Kind::Link {
+            output.keep_room();
+        } else {
+            output.rest(&mut self.write_pool);
+        }
         flushed
     }
 

@@ -315,7 +315,11 @@ impl EventLoop {
         let speaker = &mut self.table.speakers[token];
         let buffer = &mut self.table.buffers[token];
         buffer.consume(std::mem::take(&mut speaker.taken));
-        buffer.release(&mut self.table.read_pool);
+        if socket.kind == Kind::Link {
+            buffer.keep_room();
+        } else {
+            buffer.release(&mut self.table.read_pool);
+        }
         let may_have_more = !speaker.ended && (!speaker.hungry || socket.readable);
         if may_have_more || speaker.is_holding() {
             self.node.stats.conn_yields += 1;
