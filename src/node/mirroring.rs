@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::key_queue::{KeyQueue, Place};
 use super::message::{Change, Message, Outcome, Tag};
 use super::pact::Pact;
 use super::remembered::Remembered;
@@ -55,8 +56,8 @@ struct Answers {
 /// A change that is not everywhere yet, or waits behind one that is not.
 #[derive(Debug)]
 pub struct Operation {
-    /// The key it changes.
-    pub key: Box<[u8]>,
+    /// The key it changes; of none, if it fills a holder.
+    key: Place,
     /// The key's two numbers.
     pub hash: KeyHash,
     /// How many holders have not confirmed it: those with its number in their stream.
@@ -92,7 +93,32 @@ struct Inbound {
     link: Option<LinkId>,
     last: u64,
     owed: Option<LinkId>,
-    doubts: VecDeque<(u64, Box<[u8]>)>,
+    doubts: Doubts,
+}
+
+/// The keys of an owner's changes of which it is not known that all have them.
+#[derive(Debug, Default)]
+struct Doubts {
+    numbers: VecDeque<(u64, Place)>,
+    keys: KeyQueue,
+}
+
+impl Doubts {
+    fn note(&mut self, number: u64, key: &[u8]) {
+        let place = self.keys.push(key);
+        self.numbers.push_back((number, place));
+    }
+
+    fn end_up_to(&mut self, done: u64) {
+        while let Some((_, place)) = self.numbers.front().copied().filter(|(number, _)| *number <= done) {
+            self.numbers.pop_front();
+            self.keys.drop_to(place);
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.numbers.iter().map(|(_, place)| self.keys.get(*place))
+    }
 }
 
 /// What a change needs to know of the pool.
@@ -107,6 +133,7 @@ pub struct Pool<'a> {
 #[derive(Debug, Default)]
 pub struct Mirroring {
     operations: VecDeque<Operation>,
+    keys: KeyQueue,
     /// The number of the first of them.
     first: u64,
     streams: BTreeMap<MemberId, Stream>,
@@ -213,8 +240,14 @@ impl Mirroring {
         out: &mut dyn Outputs,
     ) -> Option<u64> {
         pool.holders(hash.place).next()?;
-        let operation =
-            Operation { key: change.key()?.into(), hash, missing: 0, tag: answers, delayed: Answers::default(), is_filling: false };
+        let operation = Operation {
+            key: self.keys.push(change.key()?),
+            hash,
+            missing: 0,
+            tag: answers,
+            delayed: Answers::default(),
+            is_filling: false,
+        };
         let number = self.enter(operation);
         self.pending.insert(hash.table, number);
         for member in pool.holders(hash.place) {
@@ -225,7 +258,7 @@ impl Mirroring {
 
     /// Something for one holder that is being filled.
     pub fn fill(&mut self, pool: &Pool<'_>, member: MemberId, hash: KeyHash, change: &Change<'_>, out: &mut dyn Outputs) -> u64 {
-        let operation = Operation { key: Box::default(), hash, missing: 0, tag: None, delayed: Answers::default(), is_filling: true };
+        let operation = Operation { key: self.keys.push(b""), hash, missing: 0, tag: None, delayed: Answers::default(), is_filling: true };
         let number = self.enter(operation);
         self.say(pool, member, number, change, out);
         number
@@ -370,7 +403,7 @@ impl Mirroring {
     /// The key of a change under way.
     #[must_use]
     pub fn key_of(&self, number: u64) -> Option<(&[u8], KeyHash)> {
-        self.operation(number).map(|operation| (&*operation.key, operation.hash))
+        self.operation(number).map(|operation| (self.keys.get(operation.key), operation.hash))
     }
 
     /// A holder has everything up to here. `free` takes the answers that waited for nothing else.
@@ -404,7 +437,8 @@ impl Mirroring {
     }
 
     fn pop_finished(&mut self) {
-        while self.operations.front().is_some_and(|operation| operation.missing == 0) {
+        while let Some(Operation { key, missing: 0, .. }) = self.operations.front() {
+            self.keys.drop_to(*key);
             self.operations.pop_front();
             self.first += 1;
         }
@@ -427,7 +461,7 @@ impl Mirroring {
             let (hash, is_filling) = (operation.hash, operation.is_filling);
             let is_ours = !is_filling && owns(hash);
             if !is_ours && !is_filling {
-                self.orphaned.insert(operation.key.clone());
+                self.orphaned.insert(self.keys.get(operation.key).into());
             }
             if let Some(operation) = self.operation_mut(number) {
                 operation.missing = 0;
@@ -451,14 +485,14 @@ impl Mirroring {
             if is_there(member) {
                 self.inbound.insert(member, Inbound { doubts, ..Inbound::default() });
             } else {
-                self.orphaned.extend(doubts.into_iter().map(|(_, key)| key));
+                self.orphaned.extend(doubts.keys().map(Box::from));
             }
         }
     }
 
     /// Everything is forgotten: no key is in doubt.
     pub fn forget_doubts(&mut self) {
-        self.inbound.values_mut().for_each(|inbound| inbound.doubts.clear());
+        self.inbound.values_mut().for_each(|inbound| inbound.doubts = Doubts::default());
         self.orphaned.clear();
     }
 
@@ -478,7 +512,7 @@ impl Mirroring {
             if !self.orphaned.is_empty() {
                 self.orphaned.remove(key);
             }
-            inbound.doubts.push_back((number, key.into()));
+            inbound.doubts.note(number, key);
         }
         self.on_done(owner, done);
         true
@@ -486,9 +520,8 @@ impl Mirroring {
 
     /// All holders have an owner's changes up to here.
     pub fn on_done(&mut self, owner: MemberId, done: u64) {
-        let Some(inbound) = self.inbound.get_mut(&owner) else { return };
-        while inbound.doubts.front().is_some_and(|(number, _)| *number <= done) {
-            inbound.doubts.pop_front();
+        if let Some(inbound) = self.inbound.get_mut(&owner) {
+            inbound.doubts.end_up_to(done);
         }
     }
 

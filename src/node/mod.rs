@@ -29,6 +29,7 @@ mod counting;
 mod extras;
 pub mod filling;
 pub mod forwarding;
+pub mod key_queue;
 pub mod links;
 pub mod local;
 pub mod message;
