@@ -35,6 +35,7 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 
 use self::durability::Durability;
 use self::sockets::{Order, Overdue, Sink, Table, TokenSet};
+use self::turn::Item;
 use crate::caching::replay::Replay;
 use crate::config::Config;
 use crate::disk;
@@ -109,6 +110,8 @@ struct EventLoop {
     /// Connections whose output has grown.
     dirty: TokenSet,
     orders: Vec<Order>,
+    /// A turn's work: empty between turns, kept for its memory.
+    batch: Vec<Item<'static>>,
     /// When to go on accepting without being told by poll; never, mostly.
     accept_at: Mono,
     /// When the log may say again that nobody can be accepted.

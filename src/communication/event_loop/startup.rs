@@ -77,6 +77,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
         ready: TokenSet::default(),
         dirty: TokenSet::default(),
         orders: Vec::new(),
+        batch: Vec::new(),
         accept_at: Mono::NEVER,
         complain_at: Mono::default(),
         sweep_at: Mono::default(),

@@ -31,6 +31,8 @@ use crate::topology::peers::LinkId;
 
 /// Most pieces taken from one client in one turn.
 const PIECES_A_TURN: usize = 128;
+/// Pieces of work whose memory is kept for the next turn.
+const KEPT_ITEMS: usize = 4_096;
 /// Commands whose look-ups are prefetched together: enough for their misses to overlap, few enough that what was fetched for the last is
 /// still near when its turn comes.
 const PREFETCHED_TOGETHER: usize = 32;
@@ -64,7 +66,8 @@ enum Work<'a> {
 }
 
 /// A piece of work, whose it is, and its key's two numbers if it has a key.
-struct Item<'a> {
+#[derive(Debug)]
+pub(super) struct Item<'a> {
     token: usize,
     hash: KeyHash,
     work: Work<'a>,
@@ -282,7 +285,7 @@ impl EventLoop {
     fn parse_and_execute(&mut self, serving: &[usize], now: Now) -> Vec<usize> {
         let table = &mut self.table;
         let mut broken = Vec::new();
-        let mut batch: Vec<Item<'_>> = Vec::with_capacity(serving.len());
+        let mut batch = emptied(std::mem::take(&mut self.batch));
         for token in serving.iter().copied() {
             let (speaker, buffer) = (&mut table.speakers[token], &table.buffers[token]);
             if table.sockets[token].kind == Kind::Link {
@@ -298,7 +301,7 @@ impl EventLoop {
         }
         let mut sink =
             Sink { table: (&mut table.outputs, &table.sockets, &mut table.write_pool), dirty: &mut self.dirty, orders: &mut self.orders };
-        let mut items = batch.into_iter();
+        let mut items = batch.drain(..);
         while !items.as_slice().is_empty() {
             let flock = items.len().min(PREFETCHED_TOGETHER);
             items.as_slice()[..flock].iter().for_each(|item| self.node.prefetch(item.hash));
@@ -306,6 +309,8 @@ impl EventLoop {
                 execute(item, &mut self.node, &mut table.speakers, &mut sink, now);
             }
         }
+        drop(items);
+        self.batch = emptied(batch);
         broken
     }
 
@@ -329,6 +334,13 @@ impl EventLoop {
             self.dirty.insert(token);
         }
     }
+}
+
+/// A batch without items, in the memory of one that is done with: to collect in place keeps it.
+fn emptied<'b>(mut batch: Vec<Item<'_>>) -> Vec<Item<'b>> {
+    batch.clear();
+    batch.shrink_to(KEPT_ITEMS);
+    batch.into_iter().map(|_| -> Item<'b> { unreachable!("the batch is empty") }).collect()
 }
 
 /// Parses what a client has sent, up to the turn's share.
