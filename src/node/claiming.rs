@@ -98,7 +98,8 @@ impl Node {
         self.rewrite(task, entry, outcome, out);
     }
 
+    /// Who gives a value a moment that has passed still sees it once, as memcached's clients do.
     fn moment_for(&self, task: &Task<'_>, expiry: Expiry, old: &Entry) -> Mono {
-        moment_of(expiry, task.now, Some(old.expires())).unwrap_or(task.now.mono)
+        moment_of(expiry, task.now, Some(old.expires())).unwrap_or(task.now.mono.plus(1))
     }
 }

@@ -74,6 +74,7 @@ impl Node {
         let task = Task { now, origin, command, hash, deadline: attempt.deadline, was_done };
         match attempt.known {
             Known::New => {}
+            Known::Unknown if command.is_read() => {}
             Known::Late => return,
             Known::Unknown => return self.fail(origin, &command.key, &Failure::OutcomeUnknown, out),
             Known::Answered(_) if matches!(command.action, Action::GetAndTouch(_)) => return self.get(&task, out),

@@ -428,6 +428,10 @@ mod tests {
             let gone = asked(b"k", Action::Delete(Removal { want_old: false, terms: None }), Form::refusal(quiet));
             assert_eq!(whole(format!("set k 0 0 1001{noreply}\r\n{value}\r\nversion\r\n")), [gone, version()]);
         }
+        let gone = asked(b"k", Action::Delete(Removal::default()), Form::refusal(false));
+        assert_eq!(whole(format!("ms k 1001 q\r\n{value}\r\nversion\r\n")), [gone, version()]);
+        let too_large = said("SERVER_ERROR object too large for cache\r\n");
+        assert_eq!(whole(format!("ms k 1001 q ME\r\n{value}\r\nversion\r\n")), [too_large, version()]);
     }
 
     #[test]
