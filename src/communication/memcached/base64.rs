@@ -17,7 +17,7 @@ pub(super) fn encode(bytes: &[u8], output: &mut Vec<u8>) {
 /// The bytes that `text` stands for. Text of another length or with other signs stands for nothing.
 pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
