@@ -310,7 +310,7 @@ impl Mirroring {
     #[must_use]
     pub fn last_among(&self, (from, to): (u32, u32)) -> Option<u64> {
         let is_among = |operation: &Operation| !operation.is_filling && (from..=to).contains(&operation.hash.place);
-        let is_under_way = |operation: &Operation| !operation.waits_for.is_empty() && is_among(operation);
+        let is_under_way = |operation: &Operation| operation.missing > 0 && is_among(operation);
         let at = self.operations.iter().rposition(is_under_way).filter(|_| !self.mistakes.ack_before_mirrors)?;
         Some(self.first + at as u64)
     }
