@@ -11,7 +11,7 @@
 //! [`Outputs`], in order. A local read copies its value once: the reply borrows the entry, and the driver composes it straight into the
 //! connection's output.
 //!
-//! How the work is divided: [`local`] carries a command out on this node's cache; [`requests`] is the table of those that wait for another
+//! How the work is divided: [`driver`] is the contract with who drives it; [`local`] carries a command out on this node's cache; [`requests`] is the table of those that wait for another
 //! node; [`forwarding`] sends them there and sees that each is answered; [`links`] greets the peers, keeps their heartbeats and judges who
 //! is up; [`admin`] is what operators ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand,
 //! and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
@@ -26,6 +26,7 @@ pub mod beginning;
 mod claiming;
 pub mod command;
 mod counting;
+mod driver;
 mod extras;
 pub mod filling;
 pub mod forwarding;
@@ -47,11 +48,11 @@ mod tally;
 mod walking;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
 use log::warn;
 
 use self::command::{Command, Request};
+pub use self::driver::{Asked, ClientId, Outputs, Settings};
 use self::filling::Filling;
 use self::message::{Message, Outcome, RequestId};
 use self::mirroring::Mirroring;
@@ -64,17 +65,16 @@ use self::requests::Requests;
 use self::takeover::Aftermath;
 use self::walking::{WalkId, Walks};
 use crate::caching::Version;
-use crate::caching::cache::{Bounds, Cache};
+use crate::caching::cache::Cache;
 use crate::caching::cleaning::Cleaner;
 use crate::caching::journal::{Flushed, Journal, SegmentStore};
 use crate::hash::{Hasher, KeyHash};
 use crate::stats::Stats;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::heartbeat::Pace;
 use crate::topology::membership::{Card, Membership, Reason, Standing};
 use crate::topology::peers::{LinkId, Peer};
-use crate::topology::view::{self, Mirrors, View, ViewId};
+use crate::topology::view::{self, Mirrors, View};
 
 /// Most expired entries freed in one tick.
 const EXPIRE_A_TICK: usize = 256;
@@ -86,15 +86,6 @@ const RESTATE_A_TICK: usize = 256 << 10;
 const LONG_WORK_EVERY_MS: u64 = 1;
 /// Bits of a serial, and of a pulse's number, below the incarnation: lives do not share them.
 const SERIAL_BITS: u32 = 24;
-
-/// A client's request that is owed an answer: the connection, which is never numbered twice, and which of its requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId {
-    /// The connection.
-    pub connection: u64,
-    /// The request, in the order of the connection.
-    pub slot: u64,
-}
 
 /// Whom to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,70 +105,6 @@ pub enum Origin {
     },
     /// This node itself, for a walk.
     Walk(WalkId),
-}
-
-/// How another node asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// On this link.
-    pub link: LinkId,
-    /// To be repeated in the answer.
-    pub id: RequestId,
-    /// The view by which the key is this node's.
-    pub view: ViewId,
-    /// The request's number among the writes it forwards; 0 for what may be done twice.
-    pub serial: u64,
-}
-
-/// What leaves the node. The driver carries it out in this order.
-pub trait Outputs {
-    /// Answer a client. `key` is the one it asked about.
-    fn reply(&mut self, client: ClientId, key: &[u8], reply: &Reply<'_>);
-    /// Say something to another node.
-    fn send(&mut self, link: LinkId, message: &Message<'_>);
-    /// Dial another node, and say how it went through [`Node::on_dialled`] or [`Node::on_dial_failed`].
-    fn dial(&mut self, member: MemberId, address: SocketAddr);
-    /// Close a link once everything said on it has left. [`Node::on_closed`] may follow, and changes nothing that counts.
-    fn hang_up(&mut self, link: LinkId);
-    /// Read the journal from its beginning to its present end, through [`Node::on_record`], then call [`Node::on_replayed`];
-    /// or [`Node::on_replay_failed`], if that cannot be begun.
-    fn replay(&mut self);
-    /// Write this down before anything else of this turn leaves, in place of what was kept before; [`Node::new`] is given it in the next life.
-    /// A power cut may undo it for as long as it may undo the records of the turn, and no longer.
-    fn keep(&mut self, view: &[u8]);
-}
-
-/// What a node needs to know of its configuration.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Who it is.
-    pub me: Card,
-    /// The pool's name.
-    pub pool: String,
-    /// Whom it knows from the start.
-    pub peers: Vec<SocketAddr>,
-    /// Who keeps copies of this node's keys. With none, each node judges the others for itself; else they agree on views.
-    pub mirrors: Mirrors,
-    /// Go on without the silent ones, if they are too many for the others to decide?
-    pub serve_on_silence: bool,
-    /// How long a pool that was down as a whole waits for those that are missing.
-    pub boot_wait_ms: u64,
-    /// Its limits.
-    pub bounds: Bounds,
-    /// The largest value.
-    pub max_value: usize,
-    /// The pace of heartbeats.
-    pub pace: Pace,
-    /// How long a request may wait for another node.
-    pub request_timeout_ms: u64,
-    /// Must segments be on disk before those they replace are removed?
-    pub sync_matters: bool,
-    /// The seed of everything that is drawn.
-    pub seed: u64,
-    /// What `stats settings` shows.
-    pub shown: Vec<(String, String)>,
-    /// For tests.
-    pub mistakes: Mistakes,
 }
 
 /// A node: its cache, its journal, its view of the pool and the requests that wait.
