@@ -128,6 +128,8 @@ pub struct Limits {
     pub max_line: usize,
     /// Unread replies of one client, in bytes, after which it is closed.
     pub max_output: usize,
+    /// Bytes of unfinished commands of all clients, past which who adds to them is closed.
+    pub max_input: u64,
     /// Most replies owed to one client while others answer; past it, it is not read from.
     pub max_pipelined: usize,
     /// Time a request may wait for another node.
@@ -145,6 +147,8 @@ pub struct Security {
     pub password: String,
     /// What peers must show; empty is none.
     pub pool_secret: String,
+    /// Names under which HTTP clients may address this node, beside loopback's and its own.
+    pub hosts: Vec<String>,
 }
 
 /// `[log]`.
@@ -186,12 +190,13 @@ impl Default for Config {
                 max_value: 1 << 20,
                 max_line: 64 << 10,
                 max_output: 64 << 20,
+                max_input: 256 << 20,
                 max_pipelined: 10_000,
                 request_timeout_ms: 1000,
                 idle_timeout_s: 0,
                 stall_timeout_s: 30,
             },
-            security: Security { password: String::new(), pool_secret: String::new() },
+            security: Security { password: String::new(), pool_secret: String::new(), hosts: Vec::new() },
             log: Log { level: log::LevelFilter::Info, file: String::new() },
         }
     }
@@ -330,6 +335,12 @@ impl Config {
     #[must_use]
     pub fn ring_name(&self) -> String {
         if self.local.name.is_empty() { self.address() } else { self.local.name.clone() }
+    }
+
+    /// The names under which HTTP clients may address this node, beside loopback's.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let own = [self.local.node_address.as_str(), self.local.name.as_str()].into_iter().filter(|name| !name.is_empty());
+        own.chain(self.security.hosts.iter().map(String::as_str))
     }
 
     /// Where the journal is kept.

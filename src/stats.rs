@@ -88,6 +88,8 @@ counters! {
     closed_not_reading,
     /// Connections closed because a command was begun and never finished, or nothing was asked for too long.
     closed_idle,
+    /// Connections closed because unfinished commands took too much memory.
+    closed_crowded,
     /// Bytes read from clients and peers.
     bytes_read,
     /// Bytes written to clients and peers.

@@ -160,6 +160,22 @@ impl Dialect {
         }
     }
 
+    /// The last word to a client for whose command there is no room.
+    #[must_use]
+    pub fn crowded(&self) -> &'static [u8] {
+        match self {
+            Dialect::Unknown | Dialect::Memcached(_) => memcached::CROWDED,
+            Dialect::Binary(_) => b"",
+            Dialect::Http(_) => http::CROWDED,
+        }
+    }
+
+    /// The memory that a command on its way takes in the parser, beside the bytes not yet consumed.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        if let Dialect::Http(parser) = self { parser.held() } else { 0 }
+    }
+
     /// Takes the next piece off the front of `input`. Not for `Unknown`, which has nothing to say.
     pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
         match self {

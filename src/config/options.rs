@@ -63,12 +63,14 @@ options! {
     limits.max_value          = |v| size(v, 1, 512 << 20),     "a number of bytes from 1 to \"512MiB\"";
     limits.max_line           = |v| size(v, 512, 16 << 20),    "a number of bytes from 512 to \"16MiB\"";
     limits.max_output         = |v| size(v, 1 << 10, 4 << 30), "a number of bytes from \"1KiB\" to \"4GiB\"";
+    limits.max_input          = |v| size(v, 1 << 20, 1 << 40), "a number of bytes from \"1MiB\" to \"1TiB\"";
     limits.max_pipelined      = |v| number(v, 1, 1_000_000),   "a whole number from 1 to 1000000";
     limits.request_timeout_ms = |v| number(v, 1, 600_000),     "a whole number from 1 to 600000";
     limits.idle_timeout_s     = |v| number(v, 0, 31_536_000),  "a whole number from 0 (for ever) to 31536000";
     limits.stall_timeout_s    = |v| number(v, 1, 86_400),      "a whole number from 1 to 86400";
     security.password         = secret,                        "a text of at most 255 bytes; \"\" is none";
     security.pool_secret      = secret,                        "a text of at most 255 bytes; \"\" is none";
+    security.hosts            = hosts,                         "a list of names or addresses, as [\"cache.example\"]";
     log.level                 = level,                         "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
     log.file                  = path,                          "a file, or \"\" for none";
 }
@@ -226,6 +228,20 @@ fn name(found: Found<'_>) -> Option<String> {
 
 fn secret(found: Found<'_>) -> Option<String> {
     found.text().filter(|text| text.len() <= MAX_TEXT).map(str::to_owned)
+}
+
+/// A list, or one text with commas.
+fn hosts(found: Found<'_>) -> Option<Vec<String>> {
+    let one = |text: &str| {
+        let text = text.trim();
+        (!text.is_empty() && text.len() <= MAX_TEXT && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+    };
+    match found.0 {
+        DeValue::String(text) if text.trim().is_empty() => Some(Vec::new()),
+        DeValue::String(text) => text.split(',').map(one).collect(),
+        DeValue::Array(list) => list.iter().map(|item| one(item.get_ref().as_str()?)).collect(),
+        _ => None,
+    }
 }
 
 fn path(found: Found<'_>) -> Option<String> {

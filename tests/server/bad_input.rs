@@ -108,8 +108,8 @@ fn half_a_command_and_then_silence_is_told_and_closed() {
         "get k",
         "set k 0 0 10",
         "gets a b c",
-        "GET /k HTTP/1.1\r\nHost: h\r\n",
-        "PUT /k HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab",
+        "GET /k HTTP/1.1\r\nHost: localhost\r\n",
+        "PUT /k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nab",
     ];
     let mut clients: Vec<Client> = halves.iter().map(|_| node.client()).collect();
     clients.iter_mut().zip(halves).for_each(|(client, half)| client.send(half));
@@ -178,7 +178,7 @@ fn a_line_of_a_hundred_thousand_keys_is_refused_and_a_long_one_within_the_limit_
 fn a_line_without_an_end_is_cut() {
     let node = with_canary(Setup::new());
     let before = node.resident_bytes();
-    for beginning in ["get ", "nonsense", "", "GET /", "PUT /k HTTP/1.1\r\nHost: h\r\nX: "] {
+    for beginning in ["get ", "nonsense", "", "GET /", "PUT /k HTTP/1.1\r\nHost: localhost\r\nX: "] {
         let mut client = node.client();
         let endless = vec![b'a'; 1 << 20];
         let _ = client.try_send([beginning.as_bytes(), &endless].concat());
@@ -213,7 +213,7 @@ fn memory_is_reserved_for_what_has_arrived_and_not_for_what_was_declared() {
         client.send(if number % 2 == 0 {
             "set k 0 0 1048576\r\n0123456789abcdef"
         } else {
-            "PUT /k HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n0123456789abcdef"
+            "PUT /k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048576\r\n\r\n0123456789abcdef"
         });
     }
     canary_lives(&node);
@@ -252,9 +252,12 @@ fn the_body_of_a_request_is_never_carried_out() {
     let commands = b"delete canary\r\nflush_all\r\n";
     assert_eq!(Http::connect(&node).ask_with("POST", "/other", commands).status, 201);
     canary_lives(&node);
-    for head in
-        ["POST / HTTP/1.1\r\nHost: h\r\n\r\n", "POST /k HTTP/1.1\r\n\r\n", "version\r\nPOST / HTTP/1.1\r\nHost: h\r\n\r\n", "GET /k\r\n"]
-    {
+    for head in [
+        "POST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /k HTTP/1.1\r\n\r\n",
+        "version\r\nPOST / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /k\r\n",
+    ] {
         let mut client = node.client();
         let _ = client.try_send([head.as_bytes(), commands].concat());
         let _ = client.half_close();

@@ -16,3 +16,4 @@ mod scripts;
 mod tokens;
 mod tools;
 mod transcripts;
+mod uploads;

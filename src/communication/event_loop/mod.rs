@@ -26,6 +26,7 @@ mod startup;
 mod turn;
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use log::{error, info, warn};
@@ -37,6 +38,7 @@ use self::durability::Durability;
 use self::sockets::{Order, Overdue, Sink, Table, TokenSet};
 use self::turn::Item;
 use crate::caching::replay::Replay;
+use crate::communication::http::Hosts;
 use crate::config::Config;
 use crate::disk;
 use crate::node::Node;
@@ -94,6 +96,8 @@ impl Clock {
 /// A node with its sockets, its disk and its clock.
 struct EventLoop {
     config: Config,
+    /// The names under which HTTP clients may address this node.
+    hosts: Arc<Hosts>,
     clock: Clock,
     poll: Poll,
     listener: Option<TcpListener>,

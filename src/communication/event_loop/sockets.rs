@@ -42,6 +42,8 @@ const DISCARDS_A_TURN: usize = 16;
 const WRITE_A_TURN: usize = 4 << 20;
 /// Input that counts as progress within one long command.
 pub(super) const PROGRESS_BYTES: usize = 64 << 10;
+/// Unfinished commands up to this are not counted: there may be one of each connection.
+const UNCOUNTED_INPUT: usize = 64 << 10;
 /// What a client hears when there are too many.
 pub(super) const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
@@ -121,6 +123,8 @@ pub(super) struct Table {
     links: usize,
     /// How many may come over the limit.
     spare_connections: usize,
+    /// Bytes of large unfinished commands, of all clients.
+    input_bytes: u64,
 }
 
 /// Tokens, each once, in the order of their coming. One whose connection has closed meanwhile is passed over by whoever takes it.
@@ -252,10 +256,34 @@ impl Table {
         let socket = self.sockets.try_remove(token)?;
         let was_link = socket.kind == Kind::Link;
         self.links -= usize::from(was_link);
-        self.buffers[token] = Buffer::default();
-        self.speakers[token] = Speaker::default();
+        self.forget_input(token);
         self.outputs[token] = Output::default();
         was_link.then_some(LinkId(socket.name))
+    }
+
+    fn forget_input(&mut self, token: usize) {
+        self.input_bytes -= self.speakers[token].counted as u64;
+        self.buffers[token] = Buffer::default();
+        self.speakers[token] = Speaker::default();
+    }
+
+    /// Counts what a client's unfinished command takes. True if it has grown, and all of them together are too much.
+    pub(super) fn count_input(&mut self, token: usize, limits: &Limits) -> bool {
+        let speaker = &mut self.speakers[token];
+        let bytes = speaker.unfinished_bytes(self.buffers[token].pending().len());
+        let is_counted = bytes > UNCOUNTED_INPUT && self.sockets[token].kind == Kind::Client;
+        let before = std::mem::replace(&mut speaker.counted, if is_counted { bytes } else { 0 });
+        self.input_bytes = self.input_bytes - before as u64 + speaker.counted as u64;
+        speaker.counted > before && self.input_bytes > limits.max_input.max(2 * limits.max_value as u64)
+    }
+
+    /// Ends a connection for whose command there is no room, and gives the room back.
+    pub(super) fn end_crowded(&mut self, token: usize) {
+        let speaker = &mut self.speakers[token];
+        self.outputs[token].say_last(speaker.dialect().crowded());
+        speaker.end();
+        self.input_bytes -= std::mem::take(&mut speaker.counted) as u64;
+        self.buffers[token] = Buffer::default();
     }
 
     /// Connections that are not links, or are more links than any pool needs.
@@ -375,8 +403,7 @@ impl Table {
         }
         socket.kind = Kind::Lingering { left: LINGER_BYTES };
         socket.last_read = now;
-        self.buffers[token] = Buffer::default();
-        self.speakers[token] = Speaker::default();
+        self.forget_input(token);
         true
     }
 

@@ -7,6 +7,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Instant;
 
 use log::{info, warn};
@@ -19,6 +20,7 @@ use super::{Clock, EventLoop, LISTENER, waker, watch_signals};
 use crate::caching::cache::Bounds;
 use crate::caching::journal::{Journal, SegmentName};
 use crate::caching::replay::Replay;
+use crate::communication::http::Hosts;
 use crate::config::{Config, OnSilence, Sync};
 use crate::disk::{Folder, Syncer};
 use crate::node::{Mistakes, Node, Settings};
@@ -62,8 +64,10 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     registered.map_err(|error| format!("cannot watch the port: {error}"))?;
     let (signals, signal_senders) = watch_signals(&poll).map_err(|error| format!("cannot watch for signals: {error}"))?;
     info!("node {} listens on {}:{}", config.local.node_id, config.local.node_address, config.local.node_port);
+    let hosts = Arc::new(Hosts::new(config.hosts()));
     Ok(EventLoop {
         config,
+        hosts,
         clock,
         poll,
         listener: Some(listener),

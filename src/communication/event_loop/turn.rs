@@ -10,6 +10,8 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use log::warn;
 use mio::event::Event;
@@ -53,6 +55,10 @@ pub(super) struct Speaker {
     ended: bool,
     /// Since when a command is begun and not finished, and how much of it was there.
     begun: Option<(Mono, usize)>,
+    /// Bytes of that command that are not in the input any more.
+    passed: usize,
+    /// What the table counts of its unfinished command.
+    pub(super) counted: usize,
 }
 
 /// A piece of work for the node or for an output.
@@ -92,6 +98,25 @@ impl Speaker {
     /// Has everything that arrived been carried out, as far as it is whole?
     pub(super) fn is_finished(&self) -> bool {
         self.held.is_empty() && (self.hungry || self.ended)
+    }
+
+    /// The memory that an unfinished command takes, with what of it is `pending`.
+    pub(super) fn unfinished_bytes(&self, pending: usize) -> usize {
+        self.dialect.held() + if self.hungry { pending } else { 0 }
+    }
+
+    /// Nothing more is heard, and what was begun is forgotten.
+    pub(super) fn end(&mut self) {
+        self.dialect = Dialect::Unknown;
+        self.ended = true;
+        self.begun = None;
+    }
+
+    /// A whole piece of so many bytes was taken: what is begun after it begins now.
+    fn on_piece(&mut self, consumed: usize) {
+        self.taken += consumed;
+        self.passed = 0;
+        self.begun = None;
     }
 
     /// What begins here is parsed again in another turn, with everything behind it: the peer does not read its answers.
@@ -268,7 +293,7 @@ impl EventLoop {
             }
             Sniffed::Memcached => Dialect::Memcached(memcached::Parser::default()),
             Sniffed::Binary => Dialect::Binary(binary::Parser::default()),
-            Sniffed::Http => Dialect::Http(http::Parser::default()),
+            Sniffed::Http => Dialect::Http(http::Parser::new(visitor(socket, &self.hosts))),
         };
         socket.kind = Kind::Client;
         if self.table.clients() > self.config.limits.max_connections {
@@ -316,15 +341,23 @@ impl EventLoop {
 
     /// Gives back what a connection no longer needs, and remembers it if it is not done.
     fn settle(&mut self, token: usize) {
-        let Some(socket) = self.table.sockets.get_mut(token) else { return };
+        if !self.table.sockets.contains(token) {
+            return;
+        }
         let speaker = &mut self.table.speakers[token];
         let buffer = &mut self.table.buffers[token];
         buffer.consume(std::mem::take(&mut speaker.taken));
-        if socket.kind == Kind::Link {
+        if self.table.sockets[token].kind == Kind::Link {
             buffer.keep_room();
         } else {
             buffer.release(&mut self.table.read_pool);
         }
+        if self.table.count_input(token, &self.config.limits) {
+            self.node.stats.closed_crowded += 1;
+            self.table.end_crowded(token);
+            self.dirty.insert(token);
+        }
+        let (socket, speaker) = (&self.table.sockets[token], &self.table.speakers[token]);
         let may_have_more = !speaker.ended && (!speaker.hungry || socket.readable);
         if may_have_more || speaker.is_holding() {
             self.node.stats.conn_yields += 1;
@@ -341,6 +374,12 @@ fn emptied<'b>(mut batch: Vec<Item<'_>>) -> Vec<Item<'b>> {
     batch.clear();
     batch.shrink_to(KEPT_ITEMS);
     batch.into_iter().map(|_| -> Item<'b> { unreachable!("the batch is empty") }).collect()
+}
+
+/// Who speaks HTTP on this socket.
+fn visitor(socket: &Socket, hosts: &Arc<http::Hosts>) -> http::Visitor {
+    let ip = |address: std::io::Result<SocketAddr>| address.ok().map(|address| address.ip());
+    http::Visitor::new(Arc::clone(hosts), ip(socket.stream.peer_addr()), ip(socket.stream.local_addr()))
 }
 
 /// Parses what a client has sent, up to the turn's share.
@@ -360,18 +399,21 @@ fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, l
         match speaker.dialect.next(input, limits) {
             Parsed::Incomplete { in_command } => {
                 speaker.hungry = true;
-                speaker.note_begun(in_command, input.len(), now);
+                speaker.note_begun(in_command, speaker.passed + input.len(), now);
                 return;
             }
             Parsed::Request { consumed, request, form } => {
-                speaker.taken += consumed;
+                speaker.on_piece(consumed);
                 add(Work::Request(request, form));
             }
             Parsed::Answer { consumed, bytes, group } => {
-                speaker.taken += consumed;
+                speaker.on_piece(consumed);
                 add(Work::Answer(bytes, group));
             }
-            Parsed::Skip { consumed } => speaker.taken += consumed,
+            Parsed::Skip { consumed } => {
+                speaker.taken += consumed;
+                speaker.passed += consumed;
+            }
             Parsed::Close { bytes } => {
                 speaker.ended = true;
                 add(Work::LastWord(bytes));
@@ -443,5 +485,29 @@ fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut
         Work::Answer(bytes, group) => sink.table.0[token].say(&bytes, group),
         Work::LastWord(bytes) => sink.table.0[token].say_last(&bytes),
         Work::Message(..) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn an_upload_is_stalled_only_when_it_does_not_go_on() {
+        let limits = Limits { max_value: 1 << 20, ..Config::default().limits };
+        let mut speaker = Speaker { dialect: Dialect::Http(http::Parser::default()), ..Speaker::default() };
+        let (mut buffer, mut pool) = (Buffer::default(), crate::communication::buffer::Pool::default());
+        let mut hear = |mut bytes: &[u8], at: u64| {
+            buffer.fill(&mut bytes, &mut pool).expect("a slice does not fail");
+            collect_pieces(0, &mut speaker, &buffer, &limits, Mono(at), &mut Vec::new());
+            buffer.consume(std::mem::take(&mut speaker.taken));
+            speaker.begun()
+        };
+        let head = b"PUT /k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n";
+        assert_eq!(hear(head, 1), Some(Mono(1)));
+        assert_eq!(hear(&[b'x'; 1_000], 2), Some(Mono(1)), "a trickle is no progress");
+        assert_eq!(hear(&[b'x'; PROGRESS_BYTES], 3), Some(Mono(3)));
+        assert_eq!(hear(&[b'x'; 1_000], 4), Some(Mono(3)));
     }
 }

@@ -11,6 +11,7 @@
 
 use memchr::memchr;
 
+use super::body::append;
 use super::refusal::{self, Refusal};
 
 /// Longest size line, with its extensions and its end.
@@ -78,6 +79,12 @@ impl Chunks {
         self.step == Step::Over
     }
 
+    /// The memory that the data takes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.kept.as_ref().map_or(0, Vec::capacity)
+    }
+
     /// The data.
     #[must_use]
     pub fn into_data(self) -> Vec<u8> {
@@ -87,7 +94,7 @@ impl Chunks {
     fn take_one(&mut self, input: &[u8], max_value: usize) -> Result<usize, Refusal> {
         match self.step {
             Step::Size => self.take_size(input, max_value),
-            Step::Data(left) => Ok(self.take_data(input, left)),
+            Step::Data(left) => Ok(self.take_data(input, left, max_value)),
             Step::DataEnd => self.take_data_end(input),
             Step::Trailer => self.take_trailer(input),
             Step::Over => Ok(0),
@@ -111,10 +118,10 @@ impl Chunks {
         Ok(taken)
     }
 
-    fn take_data(&mut self, input: &[u8], left: u64) -> usize {
+    fn take_data(&mut self, input: &[u8], left: u64, max_value: usize) -> usize {
         let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
         if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(&input[..taken]);
+            append(kept, &input[..taken], max_value);
         }
         let left = left - taken as u64;
         self.step = if left == 0 { Step::DataEnd } else { Step::Data(left) };

@@ -1,22 +1,42 @@
 //! Replies as HTTP writes them.
 //!
 //! Every response is one [`Response`]: a status, a kind of content, a body and the few headers that may stand beside them. [`Form`] is
-//! what the request left behind: how the client wants a report to look, whether it wants the body, what becomes of the connection.
+//! what the request left behind: how the client wants a report to look, whether it wants the body, which versions it has already, what
+//! becomes of the connection.
 //! The reply to a read is copied straight from the entry into the output, with no allocation and no formatting machinery.
 
 use super::head::{Connection, Head};
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::report;
+use super::tags::Tags;
 use crate::caching::Version;
 use crate::communication::protocol::Composed;
-use crate::node::reply::{Failure, Reply, Report};
+use crate::node::reply::{Failure, Reply, Report, Value};
 
 /// How one reply is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     view: View,
     head_only: bool,
+    /// A write that replaced something has nothing to say of it.
+    without_old: bool,
+    condition: Condition,
     connection: Connection,
+}
+
+/// On what condition a reply is what it seems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    /// On none that is not the node's to look at.
+    None,
+    /// The client has these versions, and wants only another.
+    NoneOf(Tags),
+    /// The client wants only these versions.
+    OneOf(Tags),
+    /// The node was told what must be there: a miss is a condition that does not hold.
+    Present,
+    /// Nothing must be there.
+    Absent,
 }
 
 /// What a report is to look like.
@@ -35,9 +55,12 @@ pub enum View {
 struct Response<'a> {
     /// Code and phrase.
     status: &'static str,
-    content_type: &'static str,
+    /// Of a response without one, the body is left out.
+    content_type: &'a [u8],
     body: &'a [u8],
     etag: Option<Version>,
+    /// How long the value has, in seconds.
+    max_age: Option<u64>,
     flags: u32,
     /// Whole header lines, each with its end.
     headers: &'a str,
@@ -46,17 +69,23 @@ struct Response<'a> {
 }
 
 const OK: &str = "200 OK";
+const NO_CONTENT: &str = "204 No Content";
+const NOT_MODIFIED: &str = "304 Not Modified";
 const CREATED: &str = "201 Created";
 const NOT_FOUND: &str = "404 Not Found";
-const PRECONDITION_FAILED: &str = "412 Precondition Failed";
 const UNAVAILABLE: &str = "503 Service Unavailable";
 
-const BYTES: &str = "application/octet-stream";
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const BYTES: &[u8] = b"application/octet-stream";
+const TEXT: &[u8] = b"text/plain; charset=utf-8";
+const JSON: &[u8] = b"application/json";
+const PROMETHEUS: &[u8] = b"text/plain; version=0.0.4; charset=utf-8";
+const NOTHING: &[u8] = b"";
 
 const RETRY_SOON: &str = "Retry-After: 1\r\n";
+/// Beside a content type that a client has chosen: it is to be taken at its word.
+const NO_SNIFFING: &str = "X-Content-Type-Options: nosniff\r\n";
+/// Beside one that may bring scripts: in a browser they run as a stranger's, not as this node's.
+const IN_A_SANDBOX: &str = "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n";
 
 /// Room for a response's head: it is reserved together with the body's.
 const TYPICAL_HEAD: usize = 256;
@@ -65,19 +94,27 @@ impl Form {
     /// The form that the request with this head wants.
     #[must_use]
     pub(super) fn new(head: &Head<'_>, view: View) -> Form {
-        Form { view, head_only: head.method == "HEAD", connection: head.connection }
+        let condition = Condition::of(head);
+        Form { view, head_only: head.method == "HEAD", without_old: false, condition, connection: head.connection }
     }
 
     /// The form of a last word about bytes that are no request: the method is looked at, nothing else can be trusted.
     #[must_use]
     pub(super) fn last_word(input: &[u8]) -> Form {
-        Form { view: View::Plain, head_only: input.starts_with(b"HEAD "), connection: Connection::Close }
+        let head_only = input.starts_with(b"HEAD ");
+        Form { view: View::Plain, head_only, without_old: false, condition: Condition::None, connection: Connection::Close }
     }
 
     /// The same, but the connection closes.
     #[must_use]
     pub(super) fn closing(self) -> Form {
         Form { connection: Connection::Close, ..self }
+    }
+
+    /// The same, for a write that does not ask for what it replaces.
+    #[must_use]
+    pub(super) fn without_old(self) -> Form {
+        Form { without_old: true, ..self }
     }
 
     /// Does the connection close after this reply?
@@ -89,16 +126,18 @@ impl Form {
     /// Writes `reply` behind `output`. The key is not repeated to the client.
     pub fn compose(&self, _key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
         match reply {
-            Reply::Value(value) => {
-                let response = Response::new(OK, BYTES, value.bytes);
-                self.write(&Response { etag: Some(value.version), flags: value.flags, ..response }, output);
-            }
+            Reply::Value(value) => self.value(value, output),
+            Reply::Miss if self.condition.fails_without_a_value() => self.condition_failed(output),
             Reply::Miss => self.write(&Response::new(NOT_FOUND, TEXT, b"--null--"), output),
             Reply::Stored { version, old } => {
-                let response = old.map_or(Response::new(CREATED, TEXT, b"--saved--"), |old| Response::new(OK, BYTES, old));
+                let response = match old {
+                    Some(old) => Response::new(OK, BYTES, old),
+                    None if self.without_old => Response::new(NO_CONTENT, NOTHING, b""),
+                    None => Response::new(CREATED, TEXT, b"--saved--"),
+                };
                 self.write(&Response { etag: Some(*version), ..response }, output);
             }
-            Reply::NotStored | Reply::Exists => self.error(PRECONDITION_FAILED, "the condition does not hold", "", output),
+            Reply::NotStored | Reply::Exists => self.condition_failed(output),
             Reply::Deleted { old } => self.write(&Response::new(OK, BYTES, old.unwrap_or_default()), output),
             Reply::Number { number, version, .. } => {
                 let digits = number.digits();
@@ -111,6 +150,31 @@ impl Form {
             Reply::Failed(failure) => self.failure(failure, output),
         }
         Composed { failed: matches!(reply, Reply::Failed(_)), close: self.closes() }
+    }
+
+    /// Writes a value, or that it is not the one that was meant.
+    fn value(&self, value: &Value<'_>, output: &mut Vec<u8>) {
+        let response = match self.condition {
+            Condition::NoneOf(tags) if tags.name(value.version) => Response::new(NOT_MODIFIED, NOTHING, b""),
+            Condition::OneOf(tags) if !tags.name(value.version) => return self.condition_failed(output),
+            Condition::Absent => return self.condition_failed(output),
+            Condition::None | Condition::NoneOf(_) | Condition::OneOf(_) | Condition::Present => {
+                let (content_type, headers) = media_of(value.details.media);
+                Response { content_type, headers, flags: value.flags, ..Response::new(OK, BYTES, value.bytes) }
+            }
+        };
+        let max_age = value.ttl_ms.map(|ms| ms / 1_000);
+        self.write(&Response { etag: Some(value.version), max_age, ..response }, output);
+    }
+
+    fn condition_failed(&self, output: &mut Vec<u8>) {
+        self.refuse(refusal::CONDITION_FAILED, output);
+    }
+
+    /// Writes what can be asked.
+    pub(super) fn options(&self, output: &mut Vec<u8>) {
+        let headers = ["Allow: ", refusal::METHODS, "\r\n"].concat();
+        self.write(&Response { headers: &headers, ..Response::new(NO_CONTENT, NOTHING, b"") }, output);
     }
 
     /// Writes a fixed text.
@@ -160,10 +224,17 @@ impl Form {
     fn write(&self, response: &Response<'_>, output: &mut Vec<u8>) {
         let mut digits = itoa::Buffer::new();
         output.reserve(TYPICAL_HEAD + response.body.len());
-        put(output, &["HTTP/1.1 ", response.status, "\r\nServer: spydercache\r\nContent-Type: ", response.content_type]);
-        put(output, &["\r\nContent-Length: ", digits.format(response.body.len()), "\r\n"]);
+        put(output, &["HTTP/1.1 ", response.status, "\r\nServer: spydercache\r\n"]);
+        if !response.content_type.is_empty() {
+            put(output, &["Content-Type: "]);
+            output.extend_from_slice(response.content_type);
+            put(output, &["\r\nContent-Length: ", digits.format(response.body.len()), "\r\n"]);
+        }
         if let Some(version) = response.etag {
             put(output, &["ETag: \"", digits.format(version.0), "\"\r\n"]);
+        }
+        if let Some(seconds) = response.max_age {
+            put(output, &["Cache-Control: max-age=", digits.format(seconds), "\r\n"]);
         }
         if response.flags != 0 {
             put(output, &["X-Flags: ", digits.format(response.flags), "\r\n"]);
@@ -191,9 +262,35 @@ impl Connection {
 }
 
 impl<'a> Response<'a> {
-    fn new(status: &'static str, content_type: &'static str, body: &'a [u8]) -> Response<'a> {
-        Response { status, content_type, body, etag: None, flags: 0, headers: "", reason: "" }
+    fn new(status: &'static str, content_type: &'a [u8], body: &'a [u8]) -> Response<'a> {
+        Response { status, content_type, body, etag: None, max_age: None, flags: 0, headers: "", reason: "" }
     }
+}
+
+impl Condition {
+    fn of(head: &Head<'_>) -> Condition {
+        match head.method {
+            "GET" | "HEAD" if head.if_match.are_said() => Condition::OneOf(head.if_match),
+            "GET" | "HEAD" if head.if_none_match.are_said() => Condition::NoneOf(head.if_none_match),
+            "DELETE" if head.if_none_match.are_said() => Condition::Absent,
+            "PUT" | "POST" | "DELETE" if head.if_match.are_said() => Condition::Present,
+            _ => Condition::None,
+        }
+    }
+
+    fn fails_without_a_value(self) -> bool {
+        matches!(self, Condition::OneOf(_) | Condition::Present)
+    }
+}
+
+/// The content type that was kept with a value, and what a browser is to be told with it. What cannot stand in a header is not said.
+fn media_of(media: &[u8]) -> (&[u8], &'static str) {
+    let is_text = media.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f));
+    if media.is_empty() || !is_text {
+        return (BYTES, "");
+    }
+    let holds = |word: &[u8]| media.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
+    (media, if holds(b"html") || holds(b"xml") { IN_A_SANDBOX } else { NO_SNIFFING })
 }
 
 fn put(output: &mut Vec<u8>, parts: &[&str]) {
@@ -206,9 +303,10 @@ fn put(output: &mut Vec<u8>, parts: &[&str]) {
 mod tests {
     use super::*;
     use crate::node::command::Number;
-    use crate::node::reply::{Details, Value};
+    use crate::node::reply::Details;
 
-    const STAY: Form = Form { view: View::Plain, head_only: false, connection: Connection::Stay };
+    const STAY: Form =
+        Form { view: View::Plain, head_only: false, without_old: false, condition: Condition::None, connection: Connection::Stay };
     const HEAD: Form = Form { head_only: true, ..STAY };
 
     fn composed(form: Form, reply: &Reply<'_>) -> String {
@@ -218,13 +316,13 @@ mod tests {
     }
 
     fn value(flags: u32) -> Reply<'static> {
-        Reply::Value(Value { bytes: b"value", flags, version: Version(7 << 32 | 9), ttl_ms: Some(5), details: Details::default() })
+        Reply::Value(Value { bytes: b"value", flags, version: Version(7 << 32 | 9), ttl_ms: Some(5_900), details: Details::default() })
     }
 
     #[test]
     fn a_value_comes_with_its_version_and_its_flags() {
         let head = "HTTP/1.1 200 OK\r\nServer: spydercache\r\nContent-Type: application/octet-stream\r\nContent-Length: 5\r\n\
-                    ETag: \"30064771081\"\r\n";
+                    ETag: \"30064771081\"\r\nCache-Control: max-age=5\r\n";
         assert_eq!(composed(STAY, &value(0)), format!("{head}\r\nvalue"));
         assert_eq!(composed(STAY, &value(9)), format!("{head}X-Flags: 9\r\n\r\nvalue"));
         assert_eq!(composed(HEAD, &value(9)), format!("{head}X-Flags: 9\r\n\r\n"));

@@ -2,7 +2,7 @@
 //!
 //! Everything by which two programs could come to see different requests in the same bytes is refused here, before anybody looks at
 //! the path: bare LF, folded lines, blanks before the colon, control bytes (the tokens themselves are httparse's work), two lengths, a
-//! length beside a coding, a coding other than `chunked`, a second Host. A proxy in front of this node that is more lenient cannot be
+//! length beside a coding, a coding other than `chunked`, a second Host or one that is none. A proxy in front of this node that is more lenient cannot be
 //! used to slip one request into another.
 //!
 //! What the head asks for is [`route`](super::route)'s business.
@@ -12,12 +12,13 @@ use std::mem::MaybeUninit;
 use memchr::memchr_iter;
 
 use super::refusal::{self, Refusal};
+use super::tags::{Tags, Weak};
 
 /// Most headers of a request.
 pub const MAX_HEADERS: usize = 64;
 
 /// A head that can be trusted to say where its request ends.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Head<'a> {
     /// As written; methods are case-sensitive.
     pub method: &'a str,
@@ -29,14 +30,27 @@ pub struct Head<'a> {
     pub body: Body,
     /// The client waits to be told to go on before it sends the body.
     pub expects: bool,
+    /// Host: what the client takes this node for.
+    pub host: Option<&'a [u8]>,
+    /// Origin: whose page a browser acts for.
+    pub origin: Option<&'a [u8]>,
+    /// Sec-Fetch-Site: what that page has to do with this node; empty if nothing is said.
+    pub fetch_site: &'a [u8],
     /// The value of Cache-Control.
     pub cache_control: &'a [u8],
+    /// The type of the body's content; empty if nothing is said.
+    pub media: &'a [u8],
+    /// The tags of If-Match.
+    pub if_match: Tags,
+    /// The tags of If-None-Match.
+    pub if_none_match: Tags,
 }
 
 /// What becomes of the connection after the reply, and whether that must be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Connection {
     /// It stays, as is usual in HTTP/1.1.
+    #[default]
     Stay,
     /// It stays, as an HTTP/1.0 client has asked for.
     KeepAlive,
@@ -45,9 +59,10 @@ pub enum Connection {
 }
 
 /// What follows the head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Body {
     /// Nothing, and nothing was said about it.
+    #[default]
     None,
     /// So many bytes; perhaps 0, but said.
     Length(u64),
@@ -121,7 +136,7 @@ impl<'a> Head<'a> {
         }
         let body = fields.body(minor)?;
         let connection = fields.connection(minor);
-        Ok(Head { method, target, connection, body, expects: fields.expects && minor > 0, cache_control: fields.cache_control })
+        Ok(Head { method, target, connection, body, expects: fields.head.expects && minor > 0, ..fields.head })
     }
 }
 
@@ -140,16 +155,16 @@ struct Fields<'a> {
     codings: u32,
     close: bool,
     keep_alive: bool,
-    expects: bool,
-    cache_control: &'a [u8],
+    /// What needs no second look.
+    head: Head<'a>,
 }
 
 impl<'a> Fields<'a> {
     fn take(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("host") {
-            // Which names are served (loopback, configured ones) will be asked here, with authentication.
             self.hosts += 1;
+            self.head.host = Some(is_authority(value).then_some(value).ok_or(refusal::BAD_HOST)?);
         } else if is("content-length") {
             self.take_length(value)?;
         } else if is("transfer-encoding") {
@@ -159,10 +174,30 @@ impl<'a> Fields<'a> {
             self.close |= has_token(value, b"close");
             self.keep_alive |= has_token(value, b"keep-alive");
         } else if is("expect") {
-            self.expects = true;
+            self.head.expects = true;
             must_be(b"100-continue", value, refusal::UNKNOWN_EXPECTATION)?;
-        } else if is("cache-control") {
-            self.cache_control = value;
+        } else {
+            self.take_other(name, value)?;
+        }
+        Ok(())
+    }
+
+    /// What does not concern the frame.
+    fn take_other(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("cache-control") {
+            self.head.cache_control = value;
+        } else if is("content-type") {
+            self.head.media = value;
+        } else if is("if-match") {
+            self.head.if_match.add(value, Weak::IsForeign)?;
+        } else if is("if-none-match") {
+            self.head.if_none_match.add(value, Weak::Counts)?;
+        } else if is("origin") {
+            // Of two origins, neither is believed.
+            self.head.origin = Some(if self.head.origin.is_none() { value } else { b"null" });
+        } else if is("sec-fetch-site") {
+            self.head.fetch_site = if self.head.fetch_site.is_empty() { value } else { b"cross-site" };
         }
         Ok(())
     }
@@ -211,6 +246,11 @@ pub fn digits(text: &[u8]) -> Option<u64> {
 
 fn must_be(known: &[u8], value: &[u8], otherwise: Refusal) -> Result<(), Refusal> {
     if value.eq_ignore_ascii_case(known) { Ok(()) } else { Err(otherwise) }
+}
+
+/// May this stand for a host and a port? Lists, user names and paths are what somebody else could read in another way.
+fn is_authority(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_graphic() && !b",/@?#\\".contains(byte))
 }
 
 fn has_token(list: &[u8], token: &[u8]) -> bool {

@@ -2,29 +2,35 @@
 //!
 //! ```text
 //!  input ──▶ head: where does it end, can its frame be trusted? ──▶ route: what is asked? ──┬─▶ Request ──▶ node ──Reply──▶ compose
-//!              │ no: refuse, close                │ nonsense: refuse, go on                └─▶ upload: the body first
-//!              ▼                                  ▼                                             length: waits for it whole, borrows it
-//!         refusal ───────────────────────────▶ bytes                                            chunks: takes it apart as it comes
+//!              │ no: refuse, close      hosts: of us, by one of us?  │                      └─▶ upload: the body first
+//!              │                           no, or nonsense: refuse,  │                            short: waits for it, borrows it
+//!              ▼                                              go on  ▼                            long: moves it off as it comes
+//!         refusal ───────────────────────────────────────────────▶ bytes                          chunks: takes it apart as it comes
 //! ```
 //!
-//! The frame of a request comes first: [`head`] trusts only what can be read in one way. What is asked is [`route`]'s table, with
-//! [`target`] for paths and queries; [`chunks`] takes chunked bodies apart; [`refusal`] lists every answer that no node is needed for;
+//! The frame of a request comes first: [`head`] trusts only what can be read in one way. Then [`hosts`] looks whether the request is meant
+//! for this node, and whether a stranger's page is behind it. What is asked is [`route`]'s table, with [`target`] for paths and queries and
+//! [`tags`] for conditions; [`body`] and [`chunks`] gather what is to be stored; [`refusal`] lists every answer that no node is needed for;
 //! [`compose`] and [`report`] write. The parser below is the order of these things and the little it must remember between two calls.
 //!
 //! A connection that has spoken HTTP speaks nothing else: a body is passed over or stored, never run. There are no ranges, no
-//! compression and no upgrade. Who may ask at all (Host, password, Origin) is not decided yet: it will be, between head and route.
+//! compression, no upgrade and no CORS headers.
 
+mod body;
 mod chunks;
 mod compose;
 mod head;
+mod hosts;
 mod refusal;
 mod report;
 mod route;
+mod tags;
 mod target;
 
 use std::borrow::Cow;
 use std::mem;
 
+use self::body::{Arriving, MOST_BORROWED};
 use self::chunks::Chunks;
 use self::compose::View;
 use self::head::{Body, Head, Search};
@@ -34,9 +40,14 @@ use super::protocol::{self, Group, Parsed, Sniffed};
 use crate::config::Limits;
 
 pub use self::compose::Form;
+pub use self::hosts::{Hosts, Visitor};
 
 /// The last word to a client that has begun a request and not finished it.
 pub const UNFINISHED: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nServer: spydercache\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// The last word to a client for whose upload there is no room.
+pub const CROWDED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nServer: spydercache\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Longest method waited for, while a connection's dialect is not known.
 const MAX_SNIFFED_METHOD: usize = 7;
@@ -77,6 +88,7 @@ fn sniff_url(target: &[u8]) -> Sniffed {
 /// The state of a connection between two pieces.
 #[derive(Debug, Default)]
 pub struct Parser {
+    visitor: Visitor,
     stage: Stage,
     search: Search,
     /// Nothing can be done before the input has so many bytes: the head, which was read once already, and the body.
@@ -93,6 +105,8 @@ enum Stage {
     Head,
     /// So many bytes of a body that nobody wants.
     PassOver(u64),
+    /// The rest of a long body, and what it is for.
+    Body(Arriving, Box<(Upload<'static>, Form)>),
     /// The rest of a chunked body, and what it is for; `None` if nobody wants it.
     Chunks(Chunks, Option<Box<(Upload<'static>, Form)>>),
     /// Whatever comes is not heard any more.
@@ -100,6 +114,22 @@ enum Stage {
 }
 
 impl Parser {
+    /// A connection of this visitor. The default knows nobody: it takes what is addressed to loopback.
+    #[must_use]
+    pub fn new(visitor: Visitor) -> Parser {
+        Parser { visitor, ..Parser::default() }
+    }
+
+    /// The memory that a body on its way takes here, beside the bytes not yet consumed.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match &self.stage {
+            Stage::Body(body, _) => body.held(),
+            Stage::Chunks(chunks, _) => chunks.held(),
+            Stage::Head | Stage::PassOver(_) | Stage::Ended => 0,
+        }
+    }
+
     /// Takes the next piece off the front of `input`: all bytes not yet consumed.
     pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
         match &mut self.stage {
@@ -108,6 +138,10 @@ impl Parser {
             Stage::Chunks(chunks, _) => {
                 let (taken, over) = (chunks.take(input, limits.max_value), chunks.are_over());
                 self.on_chunks(taken, over)
+            }
+            Stage::Body(body, _) => {
+                let taken = body.take(input);
+                self.on_body(taken)
             }
             Stage::Ended => Parsed::Close { bytes: Cow::Borrowed(b"") },
         }
@@ -137,7 +171,7 @@ impl Parser {
         if matches!(head.body, Body::Length(length) if length > limits.max_value as u64) {
             return self.end_with(refusal::BODY_TOO_LARGE, Form::new(head, View::Plain));
         }
-        let route = match route(head, limits) {
+        let route = match self.admit(head, limits) {
             Ok(route) => route,
             Err(refusal) => return self.refuse(refusal, head, end),
         };
@@ -152,8 +186,16 @@ impl Parser {
                 Parsed::Request { consumed: end, request, form: protocol::Form::Http(form) }
             }
             Route::Say(text) => self.answer(head.body, Form::new(head, View::Plain), end, |form, output| form.say(text, output)),
+            Route::Options => self.answer(head.body, Form::new(head, View::Plain), end, Form::options),
             Route::Upload(upload) => self.on_upload(upload, head, end, input),
         }
+    }
+
+    /// What is asked, if this node is asked and may be.
+    fn admit<'a>(&self, head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal> {
+        self.visitor.check(head)?;
+        let route = route(head, limits)?;
+        if route.has_effect() && hosts::is_foreign(head) { Err(refusal::FOREIGN) } else { Ok(route) }
     }
 
     fn on_upload<'a>(&mut self, upload: Upload<'a>, head: &Head<'a>, end: usize, input: &'a [u8]) -> Parsed<'a> {
@@ -166,6 +208,11 @@ impl Parser {
             Body::Length(length) => usize::try_from(length).expect("a length within limits.max_value"),
             Body::None => 0,
         };
+        let form = upload.form(form, length);
+        if length > MOST_BORROWED {
+            self.stage = Stage::Body(Arriving::of(length), Box::new((upload.into_owned(), form)));
+            return Parsed::Skip { consumed: end };
+        }
         let whole = end + length;
         let Some(value) = input.get(end..whole) else {
             self.needed = whole;
@@ -190,10 +237,31 @@ impl Parser {
     }
 
     fn end_of_chunks<'a>(&mut self, consumed: usize) -> Parsed<'a> {
-        let Stage::Chunks(chunks, Some(upload)) = mem::take(self).stage else { return Parsed::Skip { consumed } };
-        let (upload, form) = *upload;
+        match mem::take(&mut self.stage) {
+            Stage::Chunks(chunks, Some(upload)) => self.store(*upload, chunks.into_data(), consumed),
+            // Its request was answered before the body came.
+            _ => {
+                self.begin(Stage::Head);
+                Parsed::Skip { consumed }
+            }
+        }
+    }
+
+    /// So many bytes of a long body were taken.
+    fn on_body<'a>(&mut self, taken: usize) -> Parsed<'a> {
+        match mem::take(&mut self.stage) {
+            Stage::Body(body, upload) if body.is_whole() => self.store(*upload, body.into_bytes(), taken),
+            stage => {
+                self.stage = stage;
+                if taken == 0 { Parsed::Incomplete { in_command: true } } else { Parsed::Skip { consumed: taken } }
+            }
+        }
+    }
+
+    fn store<'a>(&mut self, (upload, form): (Upload<'static>, Form), value: Vec<u8>, consumed: usize) -> Parsed<'a> {
+        let form = upload.form(form, value.len());
         self.expect_after(Body::None, form);
-        Parsed::Request { consumed, request: upload.with(Cow::Owned(chunks.into_data())), form: protocol::Form::Http(form) }
+        Parsed::Request { consumed, request: upload.with(Cow::Owned(value)), form: protocol::Form::Http(form) }
     }
 
     fn pass_over<'a>(&mut self, left: u64, input: &'a [u8]) -> Parsed<'a> {
@@ -237,7 +305,11 @@ impl Parser {
             Body::Length(length) => Stage::PassOver(length),
             Body::Chunked => Stage::Chunks(Chunks::dropped(), None),
         };
-        *self = Parser { stage, ..Parser::default() };
+        self.begin(stage);
+    }
+
+    fn begin(&mut self, stage: Stage) {
+        *self = Parser { stage, ..Parser::new(mem::take(&mut self.visitor)) };
     }
 }
 

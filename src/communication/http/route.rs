@@ -9,20 +9,25 @@
 //! | `/metrics`, `/-/...`     | report   | report    | 405           | 405    |
 //! | anything else: `/KEY`    | get      | get       | store         | delete |
 //!
+//! OPTIONS says what there is, of any path, and grants nothing: a browser that asks for a page of another origin hears no leave.
+//!
 //! A store finds its value in one of two places. If a body comes, the whole path is the key. If none does, `PUT /KEY/VALUE` with exactly
 //! one more slash is the form of the project that this one re-creates. A body that is said to be empty, on a path without a second
 //! slash, is an empty value; everything between these is refused, not guessed.
 //!
-//! Conditions by version (If-Match, If-None-Match) and a content type kept with the value will find their place in `store` and `on_key`.
+//! Conditions of a read are the composer's, which has the version to compare. Those of a write are the node's, which looks and writes at
+//! once: `If-Match: "V"` is a store of that version, `If-Match: *` of a key that is there, `If-None-Match: *` of one that is not. A
+//! condition that the node has no words for is refused, never left out.
 
 use std::borrow::Cow;
 
-use super::compose::View;
+use super::compose::{Form, View};
 use super::head::{Body, Head};
 use super::refusal::{self, Refusal};
 use super::target::{Target, unescape};
+use crate::caching::Version;
 use crate::config::Limits;
-use crate::node::command::{Action, Admin, Command, Expiry, Removal, Request, Store, StoreMode};
+use crate::node::command::{Action, Admin, Command, Expiry, Guard, Removal, Request, Store, StoreMode, Terms};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
@@ -31,6 +36,8 @@ pub enum Route<'a> {
     Ask(Request<'a>, View),
     /// A fixed text.
     Say(&'static str),
+    /// What can be asked.
+    Options,
     /// A write whose value is the body.
     Upload(Upload<'a>),
 }
@@ -39,8 +46,19 @@ pub enum Route<'a> {
 #[derive(Debug, PartialEq)]
 pub struct Upload<'a> {
     key: Cow<'a, [u8]>,
+    mode: StoreMode,
     flags: u32,
     expiry: Expiry,
+    media: Cow<'a, [u8]>,
+}
+
+/// What a write asks of the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Anything,
+    This(Version),
+    Present,
+    Absent,
 }
 
 /// The methods that do something here.
@@ -66,6 +84,12 @@ enum Place<'n> {
     Key,
 }
 
+/// The type of content that is not kept, since it is what is said of a value without one.
+const DEFAULT_MEDIA: &[u8] = b"application/octet-stream";
+/// Longest value whose write is answered with the value it has replaced: what is allowed without being asked for. Who is allowed more, and
+/// writes more, does not want as much back.
+const MOST_ANSWERED: usize = 1 << 20;
+
 /// What `GET /` says. A page for browsers will stand here.
 pub const WELCOME: &str = "\
 This is a SpyderCache node: a pooled cache for memcached and HTTP clients, all on this port.
@@ -86,6 +110,9 @@ This is a SpyderCache node: a pooled cache for memcached and HTTP clients, all o
 pub fn route<'a>(head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal> {
     use Method::{Delete, Get, Head as HeadOnly, Post, Put};
 
+    if head.method == "OPTIONS" {
+        return Ok(Route::Options);
+    }
     let method = Method::parse(head.method)?;
     let target = Target::parse(head.target)?;
     let name = unescape(target.path)?;
@@ -104,6 +131,10 @@ pub fn route<'a>(head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal>
     }
 }
 
+fn answers_old(length: usize) -> bool {
+    length <= MOST_ANSWERED
+}
+
 impl Method {
     fn parse(method: &str) -> Result<Method, Refusal> {
         match method {
@@ -112,7 +143,7 @@ impl Method {
             "PUT" => Ok(Method::Put),
             "POST" => Ok(Method::Post),
             "DELETE" => Ok(Method::Delete),
-            "OPTIONS" | "PATCH" | "TRACE" | "CONNECT" => Err(refusal::NOT_FOR_KEYS),
+            "PATCH" | "TRACE" | "CONNECT" => Err(refusal::NOT_FOR_KEYS),
             _ => Err(refusal::UNKNOWN_METHOD),
         }
     }
@@ -158,8 +189,10 @@ fn reserved<'a>(rest: &[u8], limits: &Limits) -> Result<Route<'a>, Refusal> {
 
 fn on_key<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal> {
     let action = match method {
+        Method::Get | Method::Head if head.if_match.are_said() && head.if_none_match.are_said() => return Err(refusal::TWO_CONDITIONS),
+        Method::Get | Method::Head if head.if_match.are_too_many() => return Err(refusal::MANY_TAGS),
         Method::Get | Method::Head => Action::Get,
-        Method::Delete => Action::Delete(Removal { want_old: true, terms: None }),
+        Method::Delete => removal(Wanted::of(head)?),
         Method::Put | Method::Post => return store(method, key, target, head, limits),
     };
     check_key(&key, limits)?;
@@ -167,7 +200,12 @@ fn on_key<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &He
 }
 
 fn store<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal> {
-    let upload = |key| Ok(Upload { key, flags: target.flags()?, expiry: target.expiry(head.cache_control)? });
+    let mode = Wanted::of(head)?.mode();
+    let media = if head.media.eq_ignore_ascii_case(DEFAULT_MEDIA) { b"" } else { head.media };
+    let upload = |key| {
+        let (flags, expiry) = (target.flags()?, target.expiry(head.cache_control)?);
+        Ok(Upload { key, mode, flags, expiry, media: Cow::Borrowed(media) })
+    };
     if head.body.follows() {
         check_key(&key, limits)?;
         return upload(key).map(Route::Upload);
@@ -180,7 +218,8 @@ fn store<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &Hea
             if value.len() > limits.max_value {
                 return Err(refusal::VALUE_TOO_LARGE);
             }
-            Ok(Route::Ask(upload(key)?.with(value), View::Plain))
+            let upload = Upload { media: Cow::Borrowed(b""), ..upload(key)? };
+            Ok(Route::Ask(upload.with(value), View::Plain))
         }
         (_, None, _) if head.body == Body::Length(0) => {
             check_key(&key, limits)?;
@@ -199,32 +238,93 @@ fn check_key(key: &[u8], limits: &Limits) -> Result<(), Refusal> {
     }
 }
 
+fn removal(wanted: Wanted) -> Action<'static> {
+    let only = match wanted {
+        // It would remove a key that is not there. Whether it is there is all that can be told.
+        Wanted::Absent => return Action::Get,
+        Wanted::This(version) => Some(Guard::Version(version)),
+        Wanted::Anything | Wanted::Present => None,
+    };
+    let terms = only.map(|guard| Box::new(Terms { only: Some(guard), ..Terms::default() }));
+    Action::Delete(Removal { want_old: true, terms })
+}
+
+impl Route<'_> {
+    /// Is anything different afterwards?
+    #[must_use]
+    pub fn has_effect(&self) -> bool {
+        match self {
+            Route::Upload(_) => true,
+            Route::Say(_) | Route::Options => false,
+            Route::Ask(Request::Key(command), _) => command.action != Action::Get,
+            Route::Ask(Request::Admin(admin), _) => matches!(admin, Admin::Connect(_) | Admin::Dead(_) | Admin::Reconstruct),
+        }
+    }
+}
+
+impl Wanted {
+    fn of(head: &Head<'_>) -> Result<Wanted, Refusal> {
+        match (head.if_match.are_said(), head.if_none_match.are_said()) {
+            (false, false) => Ok(Wanted::Anything),
+            (true, true) => Err(refusal::TWO_CONDITIONS),
+            (true, false) if head.if_match.are_any() => Ok(Wanted::Present),
+            (true, false) => match head.if_match.versions() {
+                [] => Err(refusal::CONDITION_FAILED),
+                [version] => Ok(Wanted::This(*version)),
+                _ => Err(refusal::MANY_TAGS),
+            },
+            (false, true) if head.if_none_match.are_any() => Ok(Wanted::Absent),
+            (false, true) => Err(refusal::NOT_A_STAR),
+        }
+    }
+
+    fn mode(self) -> StoreMode {
+        match self {
+            Wanted::Anything => StoreMode::Set,
+            Wanted::This(version) => StoreMode::Cas(version),
+            Wanted::Present => StoreMode::Replace,
+            Wanted::Absent => StoreMode::Add,
+        }
+    }
+}
+
 impl<'a> Upload<'a> {
-    /// The write, now that its value is there.
+    /// The write, now that its value is there. The answer to a short value is the value that it replaced.
     #[must_use]
     pub fn with(self, value: Cow<'a, [u8]>) -> Request<'a> {
-        let Upload { key, flags, expiry } = self;
-        let store = Store { mode: StoreMode::Set, value, flags, expiry, want_old: true, terms: None };
-        Request::Key(Command { key, action: Action::Store(store) })
+        let Upload { key, mode, flags, expiry, media } = self;
+        let want_old = answers_old(value.len()) && mode != StoreMode::Add;
+        let terms = (!media.is_empty()).then(|| Box::new(Terms { media, ..Terms::default() }));
+        Request::Key(Command { key, action: Action::Store(Store { mode, value, flags, expiry, want_old, terms }) })
+    }
+
+    /// How the answer to a write of so many bytes is to be written.
+    #[must_use]
+    pub fn form(&self, form: Form, length: usize) -> Form {
+        if answers_old(length) || self.mode == StoreMode::Add { form } else { form.without_old() }
     }
 
     /// The same with a key of its own, to be kept while the value arrives in chunks.
     #[must_use]
     pub fn into_owned(self) -> Upload<'static> {
-        Upload { key: Cow::Owned(self.key.into_owned()), flags: self.flags, expiry: self.expiry }
+        let Upload { key, mode, flags, expiry, media } = self;
+        Upload { key: Cow::Owned(key.into_owned()), mode, flags, expiry, media: Cow::Owned(media.into_owned()) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::communication::http::head::Connection;
+    use crate::communication::http::tags::{Tags, Weak};
     use crate::config::Config;
 
     fn ask<'a>(method: &'a str, target: &'a str, body: Body) -> Result<Route<'a>, Refusal> {
-        let head = Head { method, target, connection: Connection::Stay, body, expects: false, cache_control: b"" };
+        ask_as(&Head { method, target, body, ..Head::default() })
+    }
+
+    fn ask_as<'a>(head: &Head<'a>) -> Result<Route<'a>, Refusal> {
         let limits = Limits { max_key: 20, max_value: 30, ..Config::default().limits };
-        route(&head, &limits)
+        route(head, &limits)
     }
 
     fn get<'a>(key: &'a [u8]) -> Result<Route<'a>, Refusal> {
@@ -232,7 +332,7 @@ mod tests {
     }
 
     fn upload<'a>(key: &'a [u8]) -> Upload<'a> {
-        Upload { key: Cow::Borrowed(key), flags: 0, expiry: Expiry::Never }
+        Upload { key: Cow::Borrowed(key), mode: StoreMode::Set, flags: 0, expiry: Expiry::Never, media: Cow::Borrowed(b"") }
     }
 
     fn stored<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Route<'a>, Refusal> {
@@ -277,6 +377,45 @@ mod tests {
         }
         assert_eq!(ask("POST", "/k/v", Body::None), Err(refusal::NO_LENGTH));
         assert_eq!(ask("POST", "/k/v", Body::Length(0)), Err(refusal::NO_VALUE));
+    }
+
+    fn tags(list: &str) -> Tags {
+        let mut tags = Tags::default();
+        tags.add(list.as_bytes(), Weak::IsForeign).expect("tags");
+        tags
+    }
+
+    fn mode(if_match: &str, if_none_match: &str) -> Result<StoreMode, Refusal> {
+        let mut head = Head { method: "PUT", target: "/k", body: Body::Length(1), ..Head::default() };
+        head.if_match = if if_match.is_empty() { Tags::default() } else { tags(if_match) };
+        head.if_none_match = if if_none_match.is_empty() { Tags::default() } else { tags(if_none_match) };
+        ask_as(&head).map(|route| if let Route::Upload(upload) = route { upload.mode } else { panic!("{route:?}") })
+    }
+
+    #[test]
+    fn a_condition_is_the_node_s_to_look_at() {
+        assert_eq!(mode("", ""), Ok(StoreMode::Set));
+        assert_eq!(mode("\"7\"", ""), Ok(StoreMode::Cas(Version(7))));
+        assert_eq!(mode("*", ""), Ok(StoreMode::Replace));
+        assert_eq!(mode("", "*"), Ok(StoreMode::Add));
+        assert_eq!(mode("\"x\"", ""), Err(refusal::CONDITION_FAILED));
+        assert_eq!(mode("\"7\",\"8\"", ""), Err(refusal::MANY_TAGS));
+        assert_eq!(mode("", "\"7\""), Err(refusal::NOT_A_STAR));
+        assert_eq!(mode("*", "*"), Err(refusal::TWO_CONDITIONS));
+        let removal = ask_as(&Head { method: "DELETE", target: "/k", if_match: tags("\"7\""), ..Head::default() });
+        let terms = Some(Box::new(Terms { only: Some(Guard::Version(Version(7))), ..Terms::default() }));
+        let action = Action::Delete(Removal { want_old: true, terms });
+        assert_eq!(removal, Ok(Route::Ask(Request::Key(Command { key: Cow::Borrowed(b"k"), action }), View::Plain)));
+    }
+
+    #[test]
+    fn a_long_value_is_not_answered_with_the_one_it_replaced() {
+        for (length, want) in [(MOST_ANSWERED, true), (MOST_ANSWERED + 1, false)] {
+            let Request::Key(Command { action: Action::Store(store), .. }) = upload(b"k").with(vec![0; length].into()) else {
+                panic!("a store")
+            };
+            assert_eq!(store.want_old, want);
+        }
     }
 
     #[test]
@@ -324,7 +463,8 @@ mod tests {
         assert_eq!(ask("PUT", "//v", Body::None), Err(refusal::EMPTY_KEY));
         assert_eq!(ask("PUT", &format!("/k{}", key(31)), Body::None), Err(refusal::VALUE_TOO_LARGE));
         assert_eq!(ask("GET", "/%zz", Body::None), Err(refusal::BAD_ESCAPE));
-        assert_eq!(ask("OPTIONS", "*", Body::None), Err(refusal::NOT_FOR_KEYS));
+        assert_eq!(ask("TRACE", "/k", Body::None), Err(refusal::NOT_FOR_KEYS));
+        assert_eq!(ask("OPTIONS", "*", Body::None), Ok(Route::Options));
         assert_eq!(ask("get", "/k", Body::None), Err(refusal::UNKNOWN_METHOD));
         assert_eq!(ask("GET", "*", Body::None), Err(refusal::BAD_TARGET));
     }

@@ -57,12 +57,20 @@ impl<'a> Target<'a> {
     }
 }
 
+/// The host and the port of an absolute URL.
+#[must_use]
+pub fn authority(target: &str) -> Option<&str> {
+    behind_scheme(target).map(|rest| rest.split(['/', '?']).next().unwrap_or_default())
+}
+
+fn behind_scheme(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    (scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")).then_some(rest)
+}
+
 /// The path of an absolute URL, with its query; `/` if it has none.
 fn path_of_url(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return None;
-    }
+    let rest = behind_scheme(target)?;
     match rest.find(['/', '?']) {
         Some(0) => None,
         Some(at) => Some(&rest[at..]),

@@ -41,6 +41,9 @@ pub(super) use self::line::{MAX_KEY, expiry_of, is_key};
 /// The last word to a client that has begun a command and not finished it.
 pub const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
 
+/// The last word to a client for whose command there is no room, in memcached's own words.
+pub const CROWDED: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+
 /// Longest line of a command that has no use for a longer one: memcached's own limit.
 const SHORT_LINE: usize = 2048;
 

@@ -25,13 +25,13 @@ impl Http {
 
     /// Asks without a body.
     pub fn ask(&mut self, method: &str, path: &str) -> Response {
-        self.0.send(format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        self.0.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         self.response(method)
     }
 
     /// Asks with a body.
     pub fn ask_with(&mut self, method: &str, path: &str, body: &[u8]) -> Response {
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
         self.0.send([head.as_bytes(), body].concat());
         self.response(method)
     }
@@ -41,7 +41,8 @@ impl Http {
         let status = first.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no status line: {first}"));
         let headers: Vec<String> = std::iter::from_fn(|| Some(self.0.line()).filter(|line| !line.is_empty())).collect();
         let length = headers.iter().find_map(|line| line.strip_prefix("Content-Length: ")).and_then(|word| word.parse().ok());
-        let body = if method == "HEAD" { Vec::new() } else { self.0.bytes(length.expect("a length")) };
+        let has_body = method != "HEAD" && !matches!(status, 204 | 304);
+        let body = if has_body { self.0.bytes(length.expect("a length")) } else { Vec::new() };
         Response { status, headers, body }
     }
 }
