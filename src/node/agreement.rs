@@ -637,16 +637,25 @@ mod tests {
         Node::new(settings, None, None, at(1_000))
     }
 
-    /// One of two nodes, in a view of both.
-    fn seated(me: u16, other: u16) -> (Node, ViewId) {
+    /// One of two nodes that have met.
+    fn connected(me: u16, other: u16) -> Node {
         let mut node = node(me, other);
-        let introduction =
-            |me: Card| Introduction { protocol: PROTOCOL_VERSION, pool: Cow::Borrowed("pool"), me, others: Vec::new(), copies: 2 };
+        let pool = Cow::Borrowed("pool");
+        let introduction = Introduction { protocol: PROTOCOL_VERSION, pool, me: card(other), others: Vec::new(), copies: 2 };
         node.on_tick(at(1_000), &mut Nowhere);
         node.on_dialled(at(1_001), MemberId(1), OURS, &mut Nowhere);
-        node.on_message(at(1_001), OURS, &Message::Welcome(introduction(card(other))), &mut Nowhere);
-        node.on_message(at(1_001), THEIRS, &Message::Hello(introduction(card(other))), &mut Nowhere);
-        let view = View::first((77, 5), 2, &[card(8001), card(8002)], &[], Past::Lost);
+        node.on_message(at(1_001), OURS, &Message::Welcome(introduction.clone()), &mut Nowhere);
+        node.on_message(at(1_001), THEIRS, &Message::Hello(introduction), &mut Nowhere);
+        node
+    }
+
+    fn view_of_both() -> View {
+        View::first((77, 5), 2, &[card(8001), card(8002)], &[], Past::Lost)
+    }
+
+    /// One of two nodes, in a view of both.
+    fn seated(me: u16, other: u16) -> (Node, ViewId) {
+        let (mut node, view) = (connected(me, other), view_of_both());
         let id = view.id();
         node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut Nowhere);
         assert_eq!(node.view().map(View::id), Some(id));
@@ -672,6 +681,17 @@ mod tests {
         node.on_tick(at(1_003), &mut Nowhere);
         let next = node.view().expect("it goes on");
         assert_eq!((next.epoch, next.up().count()), (view.epoch + 1, 1));
+    }
+
+    #[test]
+    fn who_has_accepted_a_first_view_does_not_leave_before_it_takes_part() {
+        let mut node = connected(8002, 8001);
+        node.leave();
+        assert!(node.has_left(), "it has nothing that others have to have");
+        let view = Box::new(view_of_both());
+        let accept = Message::Accept { base: ViewId::default(), ballot: 1 << 16, view, silent: Vec::new() };
+        node.on_message(at(1_002), THEIRS, &accept, &mut Nowhere);
+        assert!(!node.has_left());
     }
 
     #[test]

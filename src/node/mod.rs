@@ -72,7 +72,7 @@ use crate::hash::{Hasher, KeyHash};
 use crate::stats::Stats;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::membership::{Card, Membership, Reason, Standing};
+use crate::topology::membership::{Card, Membership, Standing};
 use crate::topology::peers::{LinkId, Peer};
 use crate::topology::view::{self, Mirrors, View};
 
@@ -432,36 +432,6 @@ impl Node {
         // The view itself is remembered: nobody may go on from an older one, of which this node's keys are not.
         for own in kept.into_iter().flat_map(|kept| &mut kept.settled).filter(|settled| settled.card.name == *me) {
             own.role = view::Role::Gone;
-        }
-    }
-
-    /// The node ends: it serves nothing any more, and grants nobody anything.
-    pub fn retire(&mut self, now: Now, out: &mut dyn Outputs) {
-        self.leave();
-        self.lose_seat(now, out);
-    }
-
-    /// The node is to end: others are to have its keys first.
-    pub fn leave(&mut self) {
-        if let Some(pact) = &mut self.pact {
-            pact.wants.leaves = true;
-        }
-    }
-
-    /// Has it nothing left that others have to have first?
-    #[must_use]
-    pub fn has_left(&self) -> bool {
-        let Some(pact) = &self.pact else { return true };
-        let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
-        let is_away =
-            |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
-        if self.membership.others().all(|(id, member)| is_away(member.standing) || leaves(id)) {
-            return true;
-        }
-        match (&pact.view, pact.me) {
-            (None, _) => !pact.has_survived,
-            (Some(_), None) => true,
-            (Some(view), Some(me)) => view.seats[me].standing == view::Standing::Leaving && view.is_whole() && self.is_view_known(),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::caching::record::Record;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::membership::Card;
+use crate::topology::membership::{Card, Reason, Standing};
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Placement;
 use crate::topology::view::{Standing as SeatStanding, View, ViewId};
@@ -332,8 +332,41 @@ impl Node {
         self.aftermath.sweep = (end < PARTITIONS).then_some(end);
     }
 
+    /// The node ends: it serves nothing any more, and grants nobody anything.
+    pub fn retire(&mut self, now: Now, out: &mut dyn Outputs) {
+        self.leave();
+        self.lose_seat(now, out);
+    }
+
+    /// The node is to end: others are to have its keys first.
+    pub fn leave(&mut self) {
+        if let Some(pact) = &mut self.pact {
+            pact.wants.leaves = true;
+        }
+    }
+
+    /// Has it nothing left that others have to have first?
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        let Some(pact) = &self.pact else { return true };
+        let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
+        let is_away =
+            |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
+        // Who has greeted us is there, even if our own dial has not reached it yet.
+        let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
+        if self.membership.others().all(|(id, member)| (is_away(member.standing) && !has_greeted(id)) || leaves(id)) {
+            return true;
+        }
+        match (&pact.view, pact.me) {
+            // Who has accepted a first view may be the one that has its keys by it.
+            (None, _) => !pact.has_survived && pact.acceptor.accepted().is_none(),
+            (Some(_), None) => true,
+            (Some(view), Some(me)) => view.seats[me].standing == SeatStanding::Leaving && view.is_whole() && self.is_view_known(),
+        }
+    }
+
     /// Has everybody in the view it, as far as they live? Who has not could go on from the one before, in which this node has keys.
-    pub(super) fn is_view_known(&self) -> bool {
+    fn is_view_known(&self) -> bool {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return true };
         let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
         view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
