@@ -46,7 +46,8 @@ impl Story {
     pub fn tell(&self, about: Option<u64>) -> String {
         let concerns = |key: &Option<u64>| about.is_none() || key.is_none() || *key == about;
         let events: Vec<&str> = self.events.iter().filter(|(key, _)| concerns(key)).map(|(_, event)| event.as_str()).collect();
-        events[events.len().saturating_sub(TOLD)..].join("\n")
+        let told = crate::sweep::number("TOLD").map_or(TOLD, |told| told as usize);
+        events[events.len().saturating_sub(told)..].join("\n")
     }
 }
 

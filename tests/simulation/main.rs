@@ -16,7 +16,8 @@
 //! Pools without mirrors are judged while they agree; mirrored ones always, and from within besides: [`mirrored`] looks at [`views`], leases
 //! and copies, and [`losses`] says what may be lost.
 //!
-//! `make sim` sweeps as many seeds as a few minutes allow; `SEEDS=5000` says how many, `FROM=100` which is the first, `SEED=17` replays one, with its last events. `make test`
+//! `make sim` sweeps as many seeds as a few minutes allow; `SEEDS=5000` says how many, `FROM=100` which is the first, `SEED=17` replays one, with its
+//! last events, or with `TOLD=9999` of them. `make test`
 //! runs a fixed few, and [`planted`] mistakes to see that they are found; `MISTAKE=NoLease` plants that one alone. `make sim-scale` kills one of fifty nodes.
 
 mod answer;

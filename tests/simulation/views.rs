@@ -1,7 +1,7 @@
 //! The views that nodes have acted on, and what must be true of them whatever happens.
 //!
 //! One epoch of a lineage has one content, ever and everywhere; a process never goes back to an older one. The newest view is the one that
-//! was acted on last for the first time: by it the world knows where copies are. What each step to a newest view was, a takeover or a return
+//! was acted on last for the first time, unless that comes before it in its lineage: by it the world knows where copies are. What each step to a newest view was, a takeover or a return
 //! or a start, is counted, so that a night of runs shows whether it has lived through everything.
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ impl Views {
         self.seen.get(self.newest.as_ref()?)
     }
 
-    /// A process acts on this view. True if nobody did before.
+    /// A process acts on this view. True if it is the newest now.
     pub fn on_view(&mut self, host: usize, life: u64, view: &View, departure: impl Fn(&Card) -> Departure) -> Result<bool, Finding> {
         let number = (view.lineage, view.epoch);
         let before = self.at.insert(host, (life, number, false));
@@ -75,8 +75,9 @@ impl Views {
             None => {
                 self.count(view, departure);
                 self.seen.insert(number, view.clone());
-                self.newest = Some(number);
-                Ok(true)
+                let is_passed = self.newest.is_some_and(|newest| newest.0 == number.0 && newest.1 > number.1);
+                self.newest = if is_passed { self.newest } else { Some(number) };
+                Ok(!is_passed)
             }
         }
     }
