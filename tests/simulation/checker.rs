@@ -127,9 +127,9 @@ impl Checker {
         Ok(())
     }
 
-    /// All nodes there are begin anew, with all they had; have their wall clocks been set?
-    pub fn on_restarted(&mut self, clocks_jump: bool) {
-        self.histories.iter_mut().flatten().for_each(|history| history.on_restarted(clocks_jump));
+    /// All nodes there are begin anew, with all they had.
+    pub fn on_restarted(&mut self) {
+        self.histories.iter_mut().flatten().for_each(History::on_restarted);
     }
 
     /// From now on any key may be gone; or, from now on, no more so.

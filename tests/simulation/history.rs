@@ -51,8 +51,8 @@ enum Event {
     Answered(ClientId, u64),
     /// An earlier command is answered: from now on it cannot happen any more.
     Settled(ClientId, u64),
-    /// Whoever holds the key has begun anew from a journal; have wall clocks been set?
-    Restarted(bool),
+    /// Whoever holds the key has begun anew from a journal.
+    Restarted,
     /// From now on the value may be gone, or no more so.
     Lossy(bool),
     /// It may be anything.
@@ -127,8 +127,8 @@ impl History {
     }
 
     /// Whoever holds the key has begun anew from a journal.
-    pub fn on_restarted(&mut self, clocks_jump: bool) {
-        self.events.push_back(Event::Restarted(clocks_jump));
+    pub fn on_restarted(&mut self) {
+        self.events.push_back(Event::Restarted);
     }
 
     /// From now on its value may be gone; or, from now on, no more so.
@@ -168,7 +168,7 @@ impl History {
                     break;
                 }
                 Event::Asked(asked) => self.open(asked),
-                Event::Restarted(clocks_jump) => self.blur(clocks_jump),
+                Event::Restarted => self.blur(),
                 Event::Lossy(begins) => self.lose(begins),
                 Event::Forgotten => self.forget(),
                 Event::Quiet(now) => self.close_the_untold(now),
@@ -199,10 +199,10 @@ impl History {
     }
 
     /// Ends become known less exactly: a journal says them by the wall clock.
-    fn blur(&mut self, clocks_jump: bool) {
+    fn blur(&mut self) {
         for configuration in &mut self.configurations {
             if let State::Present(item) = &mut configuration.state {
-                item.ends.blur(clocks_jump);
+                item.ends.blur();
             }
         }
     }

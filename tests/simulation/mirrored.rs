@@ -74,7 +74,9 @@ impl World {
         let is_out = !newest.settled.iter().any(|settled| settled.role.has_keys() && self.lives(&settled.card));
         let allowance = self.losses.allowance(newest, host_of, |card| self.lives(card));
         if is_out && !self.is_out {
-            self.checker.on_restarted(self.options.has(Fault::WallJump));
+            // A journal says ends by the wall clock: one that was set back since brings back what had ended.
+            let ends_move = self.options.has(Fault::WallJump) && self.options.ttl_one_in > 0;
+            if ends_move { self.checker.on_relapse() } else { self.checker.on_restarted() }
         }
         self.is_out = is_out;
         self.allow(allowance);

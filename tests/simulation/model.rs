@@ -64,11 +64,8 @@ impl Span {
     const NEVER: Span = Span { from: u64::MAX, to: u64::MAX };
     const WHO_KNOWS: Span = Span { from: 0, to: u64::MAX };
 
-    /// The same, less certain by what a journal rounds; or not certain at all, if wall clocks have been set meanwhile.
-    pub fn blur(&mut self, clocks_jump: bool) {
-        if clocks_jump && self.from != u64::MAX {
-            *self = Span::WHO_KNOWS;
-        }
+    /// The same, less certain by what a journal rounds.
+    pub fn blur(&mut self) {
         self.from = if self.from == u64::MAX { self.from } else { self.from.saturating_sub(ROUNDING_US) };
         self.to = self.to.saturating_add(ROUNDING_US);
     }

@@ -291,7 +291,7 @@ impl World {
         self.weigh_losses();
         let has_ends = self.options.ttl_one_in > 0 && self.options.has(Fault::WallJump);
         if survives && !has_ends {
-            self.checker.on_restarted(false);
+            self.checker.on_restarted();
             return Ok(());
         }
         self.disagree()
