@@ -288,7 +288,8 @@ impl Mirroring {
 
     fn message<'m>(&self, pool: &Pool<'_>, number: u64, operation: &Operation, change: &Change<'m>) -> Message<'m> {
         let tag = operation.tag.as_ref().and_then(|(member, serial, outcome)| {
-            Some(Tag { seat: pool.pact.seat_of(*member)? as u16, serial: *serial, outcome: outcome.clone() })
+            // Who is out may come back while it still waits for the answer.
+            Some(Tag { seat: pool.pact.place_of(*member)? as u16, serial: *serial, outcome: outcome.clone() })
         });
         Message::Mirror { view: pool.pact.id, number, done: self.done(), tag, change: change.clone() }
     }
@@ -541,9 +542,27 @@ impl Mirroring {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::ClientId;
+    use super::super::reply::Reply;
     use super::*;
+    use crate::caching::Version;
+    use crate::topology::membership::Card;
+    use crate::topology::view::{Past, View};
 
     const OWNER: MemberId = MemberId(1);
+
+    struct Nowhere;
+
+    impl Outputs for Nowhere {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, _message: &Message<'_>) {}
+        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
 
     fn with_a_doubt() -> Mirroring {
         let mut mirroring = Mirroring::new(Mistakes::default());
@@ -568,5 +587,20 @@ mod tests {
         mirroring.on_done(OWNER, 5);
         mirroring.part_with_owners(|_| false);
         assert!(mirroring.orphaned.is_empty());
+    }
+
+    #[test]
+    fn what_was_done_for_a_node_that_is_out_is_remembered_for_when_it_is_back() {
+        let card = |port: u16| Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], port).into()) };
+        let view = View::first((1, 1), 2, &[card(8001), card(8002)], &[card(8003)], Past::Lost);
+        let mut pact = Pact::new(2, false, 500, None, Mono(0));
+        pact.enter(view, vec![MemberId::ME, OWNER, MemberId(2)], 1, Mono(0));
+        let (pool, mut mirroring) = (Pool { pact: &pact, peers: &[] }, Mirroring::new(Mistakes::default()));
+        let change = Change::Delete { key: b"key".into(), version: Version(1) };
+        let number = mirroring.change(&pool, KeyHash::default(), &change, Some((MemberId(2), 7, Outcome::Done)), &mut Nowhere);
+        let number = number.expect("there is a mirror");
+        let operation = mirroring.operation(number).expect("it is under way");
+        let Message::Mirror { tag, .. } = mirroring.message(&pool, number, operation, &change) else { panic!("it is a change") };
+        assert_eq!(tag.map(|tag| (tag.seat, tag.serial)), Some((2, 7)));
     }
 }

@@ -230,8 +230,14 @@ impl Pact {
     /// The seat of a member in this view, if it takes part in the life that is seated.
     #[must_use]
     pub fn seat_of(&self, member: MemberId) -> Option<usize> {
-        let seat = self.seats.iter().position(|seated| *seated == member)?;
+        let seat = self.place_of(member)?;
         self.view.as_ref().filter(|view| view.seats[seat].is_up()).map(|_| seat)
+    }
+
+    /// The seat of a member in this view, whether it takes part or not.
+    #[must_use]
+    pub fn place_of(&self, member: MemberId) -> Option<usize> {
+        self.seats.iter().position(|seated| *seated == member)
     }
 
     /// The tie of a member.
