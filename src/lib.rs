@@ -39,6 +39,7 @@ pub mod caching;
 pub mod communication;
 pub mod config;
 pub mod disk;
+pub mod glob;
 pub mod hash;
 pub mod msgpack;
 pub mod node;

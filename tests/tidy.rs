@@ -12,16 +12,17 @@ use std::path::Path;
 use source::{Source, has_word, root, sources};
 
 /// What each part may use of the others. A part knows itself; parts not named here know nobody.
-const KNOWS: [(&str, &[&str]); 18] = [
+const KNOWS: [(&str, &[&str]); 19] = [
     ("time", &[]),
     ("prng", &[]),
     ("stats", &[]),
     ("hash", &[]),
+    ("glob", &[]),
     ("msgpack", &[]),
     ("config", &["topology::view::Mirrors"]),
     ("topology", &["hash", "msgpack", "time"]),
     ("caching", &["hash", "prng", "time"]),
-    ("node", &["topology", "caching", "hash", "prng", "stats", "time"]),
+    ("node", &["topology", "caching", "glob", "hash", "prng", "stats", "time"]),
     // The dialects know what is asked and answered, in whose names, and within which limits.
     (
         "communication/memcached",

@@ -93,7 +93,13 @@ fn keys(rest: &[u8]) -> Option<Request<'_>> {
     let mut words = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let prefix = words.next().unwrap_or_default();
     let most: u32 = words.next().map_or(Some(KEYS_SHOWN), |word| str::from_utf8(word).ok()?.parse().ok())?;
-    let walk = Walk { from: 0, most: most.clamp(1, MOST_KEYS_SHOWN), prefix: Cow::Borrowed(prefix), what: ScanFor::Keys };
+    let walk = Walk {
+        from: 0,
+        most: most.clamp(1, MOST_KEYS_SHOWN),
+        prefix: Cow::Borrowed(prefix),
+        pattern: Cow::Borrowed(b""),
+        what: ScanFor::Keys,
+    };
     words.next().is_none().then_some(Request::Admin(Admin::Walk(walk)))
 }
 

@@ -432,7 +432,13 @@ mod tests {
             Action::Count(Count { by: Delta::Float(-1.5), terms: Some(terms.clone()) }),
             Action::Touch(Renewal::to(Expiry::Longer(7))),
             Action::Touch(Renewal { expiry: Expiry::Keep, when: When::Sooner, terms: Some(terms) }),
-            Action::Scan(Scan { from: u32::MAX, most: 10, prefix: Cow::Borrowed(b"p"), what: ScanFor::Removal }),
+            Action::Scan(Scan {
+                from: u32::MAX,
+                most: 10,
+                prefix: Cow::Borrowed(b"p"),
+                pattern: Cow::Borrowed(b"*q"),
+                what: ScanFor::Removal,
+            }),
         ];
         actions.extend(modes.into_iter().enumerate().map(|(index, mode)| {
             let value = Cow::Owned(vec![index as u8; index * 1_000]);

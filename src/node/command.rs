@@ -129,6 +129,8 @@ pub struct Scan<'a> {
     pub most: u32,
     /// Only keys that begin so.
     pub prefix: Cow<'a, [u8]>,
+    /// Only keys that fit this pattern; if it is empty, any ([`crate::glob`]).
+    pub pattern: Cow<'a, [u8]>,
     /// What to do with them.
     pub what: ScanFor,
 }
@@ -212,6 +214,8 @@ pub enum When {
     Later,
     /// Later than the new one, or none.
     Sooner,
+    /// Later than the new one.
+    SoonerIfOne,
 }
 
 /// The conditions of a write.
@@ -291,6 +295,8 @@ pub struct Walk<'a> {
     pub most: u32,
     /// Only keys that begin so.
     pub prefix: Cow<'a, [u8]>,
+    /// Only keys that fit this pattern; if it is empty, any ([`crate::glob`]).
+    pub pattern: Cow<'a, [u8]>,
     /// What to do with them.
     pub what: ScanFor,
 }
@@ -333,7 +339,8 @@ impl Walk<'_> {
     /// The same walk with bytes of its own.
     #[must_use]
     pub fn to_owned(&self) -> Walk<'static> {
-        Walk { from: self.from, most: self.most, prefix: Cow::Owned(self.prefix.to_vec()), what: self.what }
+        let (prefix, pattern) = (Cow::Owned(self.prefix.to_vec()), Cow::Owned(self.pattern.to_vec()));
+        Walk { from: self.from, most: self.most, prefix, pattern, what: self.what }
     }
 }
 
@@ -380,8 +387,9 @@ impl Action<'_> {
             Action::Touch(Renewal { expiry, when, terms }) => {
                 Action::Touch(Renewal { expiry: *expiry, when: *when, terms: owned(terms.as_deref()) })
             }
-            Action::Scan(Scan { from, most, prefix, what }) => {
-                Action::Scan(Scan { from: *from, most: *most, prefix: Cow::Owned(prefix.to_vec()), what: *what })
+            Action::Scan(Scan { from, most, prefix, pattern, what }) => {
+                let (prefix, pattern) = (Cow::Owned(prefix.to_vec()), Cow::Owned(pattern.to_vec()));
+                Action::Scan(Scan { from: *from, most: *most, prefix, pattern, what: *what })
             }
         }
     }

@@ -395,6 +395,7 @@ fn refusal_of(renewal: &Renewal<'_>, entry: &Entry, now: Now) -> Option<Reply<'s
         When::HasOne => present != Mono::NEVER,
         When::Later => new > present,
         When::Sooner => new < present,
+        When::SoonerIfOne => present != Mono::NEVER && new < present,
     };
     let only = renewal.terms.as_ref().and_then(|terms| terms.only.as_ref());
     guarded(only, entry).or((!holds).then_some(Reply::NotStored))

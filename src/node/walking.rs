@@ -34,6 +34,7 @@ use super::mirroring::Delayed;
 use super::reply::{Failure, Page, Reply};
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::cache::{Cache, partition_of};
+use crate::glob;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
@@ -51,6 +52,8 @@ const BYTES_A_SCAN: usize = 32 << 10;
 const KEY_OVERHEAD: usize = 5;
 /// Bytes of keys after which a walk ends its page.
 const BYTES_A_PAGE: usize = 1 << 20;
+/// The same, if all keys are wanted at once.
+const BYTES_AT_ONCE: usize = 32 << 20;
 /// Most keys that one scan removes.
 const REMOVALS_A_SCAN: usize = 1_000;
 
@@ -126,9 +129,11 @@ impl Walking {
     /// The next scan; none if the walk is at its end.
     fn next_scan(&self) -> Option<Scan<'static>> {
         let left = u64::from(self.walk.most.max(1)).saturating_sub(self.page.count);
-        let is_enough = left == 0 || self.bytes >= BYTES_A_PAGE || self.failure.is_some();
+        let room = if self.walk.most == u32::MAX { BYTES_AT_ONCE } else { BYTES_A_PAGE };
+        let is_enough = left == 0 || self.bytes >= room || self.failure.is_some();
         let from = self.page.next.filter(|_| !is_enough)?;
-        Some(Scan { from, most: left as u32, prefix: self.walk.prefix.clone(), what: self.walk.what })
+        let (prefix, pattern) = (self.walk.prefix.clone(), self.walk.pattern.clone());
+        Some(Scan { from, most: left as u32, prefix, pattern, what: self.walk.what })
     }
 
     fn take_in(&mut self, outcome: Outcome<'static>) {
@@ -254,7 +259,8 @@ impl Node {
 
 /// The live keys of a piece that a scan is for, as many as it may have, in the order of their places.
 fn find<'c>(cache: &'c Cache, (from, to): (u32, u32), scan: &Scan<'_>, now: Mono) -> Found<'c> {
-    let fitting = cache.in_places(from, to).filter(|(_, entry)| entry.is_live(now) && entry.key().starts_with(&scan.prefix));
+    let fits = |key: &[u8]| key.starts_with(&scan.prefix) && (scan.pattern.is_empty() || glob::fits(&scan.pattern, key));
+    let fitting = cache.in_places(from, to).filter(|(_, entry)| entry.is_live(now) && fits(entry.key()));
     let mut keys: Vec<(KeyHash, &[u8])> = fitting.map(|(hash, entry)| (hash, entry.key())).collect();
     keys.sort_unstable_by_key(|(hash, key)| (hash.place, *key));
     let taken = how_many(&keys, scan);

@@ -37,7 +37,8 @@ impl Writer<'_> {
                 self.optional_expiry(claim.touch).optional_number(claim.seen_version.map(|version| version.0)).number(claim.trace as u64)
             }
             Action::Scan(scan) => {
-                self.array(5).number(8).number(scan.from.into()).number(scan.most.into()).bytes(&scan.prefix).number(scan.what as u64)
+                self.array(6).number(8).number(scan.from.into()).number(scan.most.into()).bytes(&scan.prefix).bytes(&scan.pattern);
+                self.number(scan.what as u64)
             }
         }
     }
@@ -145,9 +146,10 @@ impl<'a> Reader<'a> {
             (4, 4) => Action::Count(Count { by: self.delta()?, terms: self.terms()? }),
             (6, 5) => Action::Touch(Renewal { expiry: self.expiry()?, when: self.when()?, terms: self.terms()? }),
             (7, 6) => Action::Claim(self.claim()?),
-            (8, 5) => {
+            (8, 6) => {
                 let (from, most) = (self.number_u32()?, self.number_u32()?);
-                Action::Scan(Scan { from, most, prefix: Cow::Borrowed(self.bytes()?), what: self.scan_for()? })
+                let (prefix, pattern) = (Cow::Borrowed(self.bytes()?), Cow::Borrowed(self.bytes()?));
+                Action::Scan(Scan { from, most, prefix, pattern, what: self.scan_for()? })
             }
             _ => return Err(Malformed),
         })
@@ -228,7 +230,8 @@ impl<'a> Reader<'a> {
     }
 
     fn when(&mut self) -> Parse<When> {
-        [When::Always, When::HasNone, When::HasOne, When::Later, When::Sooner].get(self.number()? as usize).copied().ok_or(Malformed)
+        let all = [When::Always, When::HasNone, When::HasOne, When::Later, When::Sooner, When::SoonerIfOne];
+        all.get(self.number()? as usize).copied().ok_or(Malformed)
     }
 
     fn scan_for(&mut self) -> Parse<ScanFor> {

@@ -78,7 +78,7 @@ fn filled(count: usize) -> Node {
 }
 
 fn walk<'a>(from: u32, most: u32, prefix: &'a str, what: ScanFor) -> Walk<'a> {
-    Walk { from, most, prefix: Cow::Borrowed(prefix.as_bytes()), what }
+    Walk { from, most, prefix: Cow::Borrowed(prefix.as_bytes()), pattern: Cow::Borrowed(b""), what }
 }
 
 /// The answer to a walk, and how many turns it took.
@@ -167,8 +167,9 @@ fn a_turn_that_has_looked_at_many_entries_looks_at_no_more() {
 fn keys_of_one_place_are_never_torn_apart() {
     let keys: Vec<(KeyHash, &[u8])> =
         [(1, "a"), (2, "b"), (2, "c"), (2, "d"), (3, "e")].map(|(place, key)| (KeyHash { place, table: 0 }, key.as_bytes())).to_vec();
-    let taken =
-        |keys: &[(KeyHash, &[u8])], most: u32| how_many(keys, &Scan { from: 0, most, prefix: Cow::Borrowed(b""), what: ScanFor::Keys });
+    let taken = |keys: &[(KeyHash, &[u8])], most: u32| {
+        how_many(keys, &Scan { from: 0, most, prefix: Cow::Borrowed(b""), pattern: Cow::Borrowed(b""), what: ScanFor::Keys })
+    };
     assert_eq!([0, 1, 2, 3, 4, 5, 9].map(|most| taken(&keys, most)), [1, 1, 1, 1, 4, 5, 5]);
     assert_eq!([0, 1, 2, 3, 4].map(|most| taken(&keys[1..], most)), [3, 3, 3, 3, 4], "one place at least");
 }
@@ -177,7 +178,7 @@ fn keys_of_one_place_are_never_torn_apart() {
 fn the_answer_to_a_scan_has_no_more_keys_than_fit_in_a_frame() {
     let long = vec![b'x'; BYTES_A_SCAN / 4];
     let keys: Vec<(KeyHash, &[u8])> = (0..9).map(|place| (KeyHash { place, table: 0 }, &long[..])).collect();
-    let scan = |what| Scan { from: 0, most: 100, prefix: Cow::Borrowed(b""), what };
+    let scan = |what| Scan { from: 0, most: 100, prefix: Cow::Borrowed(b""), pattern: Cow::Borrowed(b""), what };
     assert_eq!([ScanFor::Keys, ScanFor::Count].map(|what| how_many(&keys, &scan(what))), [3, 9]);
 }
 
@@ -217,4 +218,25 @@ fn more_walks_than_may_wait_are_refused_at_once() {
         node.on_request(at(0), CLIENT, KeyHash::default(), &request, &mut told);
     }
     assert_eq!(told.0, [Err(Failure::Overloaded)]);
+}
+
+#[test]
+fn only_keys_that_fit_the_pattern_are_listed() {
+    let mut node = filled(100);
+    let mut listed = |pattern: &'static [u8]| {
+        let walk = Walk { pattern: Cow::Borrowed(pattern), ..walk(0, u32::MAX, "", ScanFor::Keys) };
+        let mut keys = answer_to(&mut node, &walk).0.expect("a page").keys;
+        keys.sort();
+        keys
+    };
+    assert_eq!(
+        listed(b"*1?"),
+        (10..20)
+            .map(|number| if number % 3 == 0 { format!("other{number}") } else { format!("user{number}") }.into_bytes())
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(listed(b"[^u]*").len(), 34);
+    assert_eq!(listed(b"nothing*"), Vec::<Vec<u8>>::new());
 }
