@@ -6,7 +6,7 @@
 //!  client ──bytes──▶ communication ──Request──▶ node ──here──▶ caching ──Record──▶ journal
 //!                     event_loop                 │  ▲
 //!                     connection                 │  └─Answer── the owner's node ◀─┐
-//!                     memcached, http            └─elsewhere──▶ topology: who? ──Message──▶ (peer channel)
+//!                     memcached, http, resp          └─elsewhere──▶ topology: who? ──Message──▶ (peer channel)
 //!  client ◀─bytes─── composed by the codec ◀──Reply── node
 //! ```
 //!

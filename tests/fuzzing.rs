@@ -32,6 +32,11 @@ fn http_keeps_its_promises_for_any_bytes() {
 }
 
 #[test]
+fn redis_protocol_keeps_its_promises_for_any_bytes() {
+    fuzz("resp", targets::resp::run);
+}
+
+#[test]
 fn the_peer_channel_keeps_its_promises_for_any_bytes() {
     fuzz("peer", targets::peer::run);
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use source::{Source, has_word, root, sources};
 
 /// What each part may use of the others. A part knows itself; parts not named here know nobody.
-const KNOWS: [(&str, &[&str]); 19] = [
+const KNOWS: [(&str, &[&str]); 20] = [
     ("time", &[]),
     ("prng", &[]),
     ("stats", &[]),
@@ -28,6 +28,7 @@ const KNOWS: [(&str, &[&str]); 19] = [
         "communication/memcached",
         &["communication::protocol", "communication::admin", "node::command", "node::reply", "caching::Version", "config::Limits"],
     ),
+    ("communication/resp", &["communication::protocol", "node::command", "node::reply", "caching::Version", "config::Limits", "glob"]),
     ("communication/http", &["communication::protocol", "node::command", "node::reply", "caching::Version", "config::Limits", "stats"]),
     (
         "communication",

@@ -10,3 +10,4 @@ pub mod http;
 pub mod journal;
 pub mod memcached;
 pub mod peer;
+pub mod resp;

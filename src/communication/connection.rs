@@ -9,7 +9,8 @@
 //!                    b's owner ─▶ fills it, and all three leave
 //! ```
 //!
-//! Pieces of a group (`get a b c`) are bound together: if one fails, its error takes the place of the rest of the group.
+//! Pieces of a group (`get a b c`) are bound together: if one fails, its error takes the place of the rest of the group. Where that would leave
+//! half of an array (`MGET a b c`), the pieces are held back until all are there, and the error takes the place of all of them.
 //!
 //! The output counts its bytes from the connection's beginning. With `sync = "always"` only the part before `released` may leave: what
 //! acknowledges a write waits until the write is on disk.
@@ -48,8 +49,10 @@ struct Replies {
     next: u64,
     /// The form of the request that is being carried out, until it is answered.
     current: Option<Form>,
-    /// An error has taken the place of the rest of a group.
+    /// An error has taken the place of the rest of a group, or of all of it.
     dropping: bool,
+    /// Pieces of a group that leave together, once all are there.
+    held: Vec<u8>,
     /// The connection closes once everything owed so far is sent; nothing is added any more.
     closing: bool,
 }
@@ -157,10 +160,16 @@ impl Output {
         self.bytes.len() - self.sent + self.replies.owed_bytes
     }
 
+    /// Bytes that wait for the rest of their group. They do not count as unsent: who is not asked for more would wait for ever.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.replies.held.len()
+    }
+
     /// Bytes this output occupies.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.replies.owed_bytes
+        self.bytes.capacity() + self.replies.owed_bytes + self.replies.held.capacity()
     }
 
     /// The connection's bytes so far, sent or not.
@@ -233,16 +242,6 @@ impl Output {
         self.replies.owed.push_back(Piece { group, composed, state: State::Ready(bytes) });
     }
 
-    /// Adds a piece that nothing is owed before to the output, unless an error has taken its place.
-    fn put(&mut self, group: Group, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
-        if !self.replies.dropping {
-            let composed = compose(&mut self.bytes);
-            self.replies.note(group, composed);
-        } else if group == Group::Last {
-            self.replies.dropping = false;
-        }
-    }
-
     /// Moves what is ready from the front of the queue to the output.
     fn drain(&mut self) {
         while let Some(Piece { state: State::Ready(_), .. }) = self.replies.owed.front() {
@@ -254,9 +253,54 @@ impl Output {
             });
         }
     }
+
+    /// Puts a piece that nothing is owed before where it belongs, unless an error has taken its place.
+    fn put(&mut self, group: Group, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
+        match group {
+            Group::Member | Group::Part if self.replies.dropping => {}
+            Group::Last if self.replies.dropping => self.replies.dropping = false,
+            Group::Alone | Group::Member | Group::Last => {
+                let composed = compose(&mut self.bytes);
+                self.replies.note(group, composed);
+            }
+            Group::Part => self.replies.hold(compose),
+            Group::Whole | Group::Sum => self.end_held(group, compose),
+        }
+    }
+
+    /// What was held back leaves: all of it, or how much it was, or the error that took its place.
+    fn end_held(&mut self, group: Group, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
+        let mut held = std::mem::take(&mut self.replies.held);
+        let failed = std::mem::take(&mut self.replies.dropping);
+        if failed || group == Group::Whole {
+            self.bytes.extend_from_slice(&held);
+        }
+        if !failed {
+            let composed = compose(&mut self.bytes);
+            if group == Group::Sum {
+                self.bytes.extend_from_slice(itoa::Buffer::new().format(held.len()).as_bytes());
+                self.bytes.extend_from_slice(b"\r\n");
+            }
+            self.replies.note(group, composed);
+        }
+        if held.capacity() <= KEPT_CAPACITY {
+            held.clear();
+            self.replies.held = held;
+        }
+    }
 }
 
 impl Replies {
+    /// Holds a piece back until its group is whole. An error takes the place of all that is held.
+    fn hold(&mut self, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
+        let before = self.held.len();
+        let composed = compose(&mut self.held);
+        if composed.failed {
+            self.held.drain(..before);
+            self.dropping = true;
+        }
+    }
+
     /// A piece has been added to the output: what does it mean for those behind it? Behind a last word nothing is owed.
     fn note(&mut self, group: Group, composed: Composed) {
         self.dropping = composed.failed && group == Group::Member;
@@ -349,6 +393,30 @@ mod tests {
         let said = text(&mut output);
         assert!(said.starts_with("VALUE a 0 1\r\n1\r\nSERVER_ERROR "), "{said}");
         assert!(said.ends_with("\r\nnext\r\n") && !said.contains("END") && !said.contains("VALUE c"), "{said}");
+    }
+
+    /// What is said, in order, and the answers that come later.
+    fn said_in_group(last: Group, pieces: &[(&[u8], bool)]) -> String {
+        let mut output = Output::default();
+        for (bytes, failed) in pieces {
+            output.add(Group::Part, |held| {
+                held.extend_from_slice(bytes);
+                Composed { failed: *failed, close: false }
+            });
+            assert_eq!(text(&mut output), "", "nothing leaves before all are there");
+        }
+        output.say(b":", last);
+        output.say(b"next", Group::Alone);
+        text(&mut output)
+    }
+
+    #[test]
+    fn what_is_held_back_leaves_whole_or_as_its_error_or_as_its_sum() {
+        assert_eq!(said_in_group(Group::Whole, &[(b"a", false), (b"b", false)]), "ab:next");
+        assert_eq!(said_in_group(Group::Whole, &[(b"a", false), (b"-no", true), (b"b", false)]), "-nonext");
+        assert_eq!(said_in_group(Group::Sum, &[(b"1", false), (b"", false), (b"1", false)]), ":2\r\nnext");
+        assert_eq!(said_in_group(Group::Sum, &[(b"1", false), (b"-no", true)]), "-nonext");
+        assert_eq!(said_in_group(Group::Sum, &[]), ":0\r\nnext");
     }
 
     #[test]

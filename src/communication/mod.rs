@@ -2,7 +2,8 @@
 //!
 //! [`event_loop`] is the only part that polls; [`connection`] is a client's two buffers and the replies it is owed; [`buffer`] is one of
 //! those buffers. [`protocol`] tells the dialects apart and is the contract that each fulfils: [`memcached`] (with the verbs for people,
-//! [`admin`]), [`binary`], [`http`]; [`peer`] is what nodes say to each other. A codec knows requests, replies and messages, and nothing of the node.
+//! [`admin`]), [`binary`], [`http`], [`resp`]; [`peer`] is what nodes say to each other. A codec knows requests, replies and messages, and
+//! nothing of the node.
 
 mod admin;
 pub mod binary;
@@ -13,3 +14,4 @@ pub mod http;
 pub mod memcached;
 pub mod peer;
 pub mod protocol;
+pub mod resp;

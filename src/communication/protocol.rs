@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use super::{binary, http, memcached};
+use super::{binary, http, memcached, resp};
 use crate::config::Limits;
 use crate::node::command::Request;
 use crate::node::reply::Reply;
@@ -67,6 +67,8 @@ pub enum Form {
     Binary(binary::Form),
     /// HTTP/1.x.
     Http(http::Form),
+    /// Redis's protocol.
+    Resp(resp::Form),
 }
 
 /// A piece's place in a reply of several pieces.
@@ -78,6 +80,12 @@ pub enum Group {
     Member,
     /// The last of several pieces.
     Last,
+    /// One of several pieces that are held back until all are there: an error in one of them takes the place of all.
+    Part,
+    /// The last of those.
+    Whole,
+    /// The last of those, each of which is a byte or none: in their place it is written how many there are, behind its own bytes.
+    Sum,
 }
 
 /// What a reply does to its connection and to its group.
@@ -96,6 +104,7 @@ impl Form {
         match self {
             Form::Memcached(form) => form.group(),
             Form::Binary(_) | Form::Http(_) => Group::Alone,
+            Form::Resp(form) => form.group(),
         }
     }
 
@@ -105,6 +114,7 @@ impl Form {
             Form::Memcached(form) => form.compose(key, reply, output),
             Form::Binary(form) => form.compose(key, reply, output),
             Form::Http(form) => form.compose(key, reply, output),
+            Form::Resp(form) => form.compose(key, reply, output),
         }
     }
 }
@@ -121,6 +131,8 @@ pub enum Dialect {
     Binary(binary::Parser),
     /// HTTP/1.x.
     Http(http::Parser),
+    /// Redis's protocol.
+    Resp(Box<resp::Parser>),
 }
 
 /// What the first bytes of a connection tell.
@@ -134,6 +146,8 @@ pub enum Sniffed {
     Binary,
     /// An upper-case method and a path.
     Http,
+    /// Redis's protocol: an array, or one of its commands in capitals.
+    Resp,
     /// A peer: its frames begin with a length below 2^24.
     Peer,
 }
@@ -145,7 +159,11 @@ pub fn sniff(input: &[u8]) -> Sniffed {
     match *first {
         0 => Sniffed::Peer,
         binary::MAGIC => Sniffed::Binary,
-        _ => http::sniff(input),
+        b'*' => Sniffed::Resp,
+        _ => match http::sniff(input) {
+            Sniffed::Memcached => resp::sniff(input),
+            told => told,
+        },
     }
 }
 
@@ -157,6 +175,23 @@ impl Dialect {
             Dialect::Unknown | Dialect::Memcached(_) => memcached::UNFINISHED,
             Dialect::Binary(_) => b"",
             Dialect::Http(_) => http::UNFINISHED,
+            Dialect::Resp(_) => resp::UNFINISHED,
+        }
+    }
+
+    /// The last word to a client that has come when there are too many.
+    #[must_use]
+    pub fn too_many(&self) -> &'static [u8] {
+        match self {
+            Dialect::Unknown | Dialect::Memcached(_) | Dialect::Binary(_) | Dialect::Http(_) => memcached::TOO_MANY,
+            Dialect::Resp(_) => resp::TOO_MANY,
+        }
+    }
+
+    /// What comes next has come at this moment of the wall clock, in milliseconds since 1970.
+    pub fn set_clock(&mut self, now_ms: u64) {
+        if let Dialect::Resp(parser) = self {
+            parser.set_clock(now_ms);
         }
     }
 
@@ -167,6 +202,7 @@ impl Dialect {
             Dialect::Unknown | Dialect::Memcached(_) => memcached::CROWDED,
             Dialect::Binary(_) => b"",
             Dialect::Http(_) => http::CROWDED,
+            Dialect::Resp(_) => resp::CROWDED,
         }
     }
 
@@ -183,6 +219,7 @@ impl Dialect {
             Dialect::Memcached(parser) => parser.next(input, limits),
             Dialect::Binary(parser) => parser.next(input, limits),
             Dialect::Http(parser) => parser.next(input, limits),
+            Dialect::Resp(parser) => parser.next(input, limits),
         }
     }
 }

@@ -11,6 +11,7 @@ mod keys;
 mod mirrors;
 mod original;
 mod pool;
+mod redis;
 mod reports;
 mod scripts;
 mod tokens;

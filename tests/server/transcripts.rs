@@ -209,7 +209,7 @@ fn hexadecimal(high: Option<u8>, low: Option<u8>) -> u8 {
 fn transcripts() -> Vec<Transcript> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
     let mut all = Vec::new();
-    for dialect in ["memcached", "http"] {
+    for dialect in ["memcached", "http", "resp"] {
         let entries = fs::read_dir(root.join(dialect)).expect("a folder of transcripts");
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
         paths.sort();

@@ -14,6 +14,7 @@ use slab::Slab;
 use super::turn::Speaker;
 use crate::communication::buffer::{Buffer, Pool};
 use crate::communication::connection::{HIGH_WATER, Output};
+use crate::communication::memcached;
 use crate::communication::peer;
 use crate::communication::protocol::Dialect;
 use crate::config::Limits;
@@ -44,8 +45,6 @@ const WRITE_A_TURN: usize = 4 << 20;
 pub(super) const PROGRESS_BYTES: usize = 64 << 10;
 /// Unfinished commands up to this are not counted: there may be one of each connection.
 const UNCOUNTED_INPUT: usize = 64 << 10;
-/// What a client hears when there are too many.
-pub(super) const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// A socket with what the loop knows of it.
 #[derive(Debug)]
@@ -155,7 +154,7 @@ impl Overdue {
     pub(super) fn word(self, dialect: &Dialect) -> Option<&'static [u8]> {
         match self {
             Overdue::Unfinished => Some(dialect.unfinished()),
-            Overdue::TooMany => Some(TOO_MANY),
+            Overdue::TooMany => Some(dialect.too_many()),
             Overdue::Idle | Overdue::NotReading | Overdue::Lingering => None,
         }
     }
@@ -346,7 +345,8 @@ impl Table {
         let all_sent = output.sendable().is_empty() && unsent == 0;
         let finished = output.is_closing() || (socket.ended && !output.owes() && self.speakers[token].is_finished());
         // A peer that does not read is silent, and judged by that: what a closed link had said is all said again on the next one.
-        flushed.too_slow = unsent > limits.max_output.max(2 * limits.max_value) && !(socket.dialled && socket.kind == Kind::Link);
+        flushed.too_slow =
+            unsent + output.held() > limits.max_output.max(2 * limits.max_value) && !(socket.dialled && socket.kind == Kind::Link);
         flushed.close |= flushed.too_slow || (socket.hung_up && (all_sent || socket.blocked)) || (finished && all_sent && !held);
         flushed.after_last_word = flushed.close && all_sent && output.is_closing() && !socket.ended;
         flushed.again |= socket.paused && has_room(output, limits);
@@ -477,7 +477,7 @@ pub(super) fn has_room(output: &Output, limits: &Limits) -> bool {
 /// Tells a client that there are too many, without taking it in.
 pub(super) fn refuse(mut stream: TcpStream) {
     // The socket is new and its buffer empty: the line fits, or nobody is there to read it.
-    let _ = stream.write(TOO_MANY);
+    let _ = stream.write(memcached::TOO_MANY);
 }
 
 fn token_in(name: u64) -> usize {

@@ -17,12 +17,12 @@ use log::warn;
 use mio::event::Event;
 
 use super::EventLoop;
-use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, TOO_MANY, has_room};
+use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, has_room};
 use crate::communication::buffer::{Buffer, Filled};
 use crate::communication::connection::HIGH_WATER;
 use crate::communication::peer::{self, Frame};
 use crate::communication::protocol::{self, Dialect, Form, Group, Parsed, Sniffed};
-use crate::communication::{binary, http, memcached};
+use crate::communication::{binary, http, memcached, resp};
 use crate::config::Limits;
 use crate::hash::KeyHash;
 use crate::node::command::Request;
@@ -294,12 +294,14 @@ impl EventLoop {
             Sniffed::Memcached => Dialect::Memcached(memcached::Parser::default()),
             Sniffed::Binary => Dialect::Binary(binary::Parser::default()),
             Sniffed::Http => Dialect::Http(http::Parser::new(visitor(socket, &self.hosts))),
+            Sniffed::Resp => Dialect::Resp(Box::new(resp::Parser::new(socket.name))),
         };
         socket.kind = Kind::Client;
         if self.table.clients() > self.config.limits.max_connections {
             self.node.stats.rejected_connections += 1;
-            self.table.outputs[token].say_last(TOO_MANY);
-            self.table.speakers[token].ended = true;
+            let speaker = &mut self.table.speakers[token];
+            self.table.outputs[token].say_last(speaker.dialect.too_many());
+            speaker.ended = true;
             self.dirty.insert(token);
             return false;
         }
@@ -318,6 +320,7 @@ impl EventLoop {
                     broken.push(token);
                 }
             } else {
+                speaker.dialect.set_clock(now.wall.0);
                 collect_pieces(token, speaker, buffer, &self.config.limits, now.mono, &mut batch);
             }
         }

@@ -43,6 +43,8 @@ pub const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
 
 /// The last word to a client for whose command there is no room, in memcached's own words.
 pub const CROWDED: &[u8] = b"SERVER_ERROR out of memory reading request\r\n";
+/// What a client hears when there are too many.
+pub const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
 /// Longest line of a command that has no use for a longer one: memcached's own limit.
 const SHORT_LINE: usize = 2048;

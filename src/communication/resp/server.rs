@@ -1,0 +1,337 @@
+//! Commands on the connection and on the server.
+//!
+//! What clients ask before they begin is answered as by a Redis that stands alone; what has no counterpart here is an error, and the
+//! connection stays open.
+
+use std::borrow::Cow;
+
+use super::commands::{COMMANDS, Call, Handled, Refusal, Spec, Step, find, refuse, repeated};
+use super::compose::{Kind, OK, PONG, error, null, push_map, push_number};
+use super::database::{DATABASES, Database};
+use super::frame::{Args, push_header, push_string};
+use super::info::{REDIS_VERSION, Sections};
+use super::keys::lower;
+use super::session::Session;
+use super::strings::{integer, syntax};
+use crate::glob;
+use crate::node::command::{Admin, Request};
+
+const NO_CLUSTER: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
+const LOLWUT: &[u8] = b"A spider on its web: it feels each thread that breaks.\n";
+
+/// What `CONFIG GET` tells: what clients look at before they begin.
+const SETTINGS: [(&str, &str); 10] = [
+    ("maxmemory", "0"),
+    ("maxmemory-policy", "allkeys-lru"),
+    ("save", ""),
+    ("appendonly", "no"),
+    ("databases", "16"),
+    ("timeout", "0"),
+    ("notify-keyspace-events", ""),
+    ("cluster-enabled", "no"),
+    ("slave-read-only", "yes"),
+    ("replica-read-only", "yes"),
+];
+
+fn say<'a>(bytes: impl Into<Cow<'static, [u8]>>) -> Handled<'a> {
+    Ok(Step::Say(bytes.into()))
+}
+
+fn ok<'a>() -> Handled<'a> {
+    say(OK)
+}
+
+fn empty_array<'a>() -> Handled<'a> {
+    say(&b"*0\r\n"[..])
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let mut answer = Vec::new();
+    push_string(bytes, &mut answer);
+    answer
+}
+
+pub(super) fn ping<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    match (call.args.len(), call.words()) {
+        (0, _) => say(PONG),
+        (1, Ok([word])) => say(string(word)),
+        _ => Err(call.wrong_number()),
+    }
+}
+
+pub(super) fn echo<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [word] = call.words()?;
+    say(string(word))
+}
+
+pub(super) fn quit<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    Ok(Step::Close(OK))
+}
+
+pub(super) fn reset<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    session.reset();
+    say(&b"+RESET\r\n"[..])
+}
+
+pub(super) fn select<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [number] = call.words()?;
+    let number = integer(number).map_err(|_| refuse("ERR value is not an integer or out of range"))?;
+    match u8::try_from(number).ok().filter(|number| *number < DATABASES) {
+        None => Err(refuse("ERR DB index is out of range")),
+        Some(number) => {
+            session.database = Database(number);
+            ok()
+        }
+    }
+}
+
+/// `HELLO [2|3 [AUTH user password] [SETNAME name]]`
+pub(super) fn hello<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let mut options = call.args;
+    let resp3 = match options.next().map(integer) {
+        None => session.resp3,
+        Some(Ok(2)) => false,
+        Some(Ok(3)) => true,
+        Some(Ok(_)) => return Err(refuse("NOPROTO unsupported protocol version")),
+        Some(Err(_)) => return Err(refuse("ERR Protocol version is not an integer or out of range")),
+    };
+    let mut name = None;
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"AUTH") && options.len() >= 2 {
+            check_user(options.next().unwrap_or_default())?;
+            options.next();
+        } else if option.eq_ignore_ascii_case(b"SETNAME") && options.len() >= 1 {
+            name = options.next().map(checked_name).transpose()?;
+        } else {
+            return Err(refuse(format!("ERR Syntax error in HELLO option '{}'", repeated(option))));
+        }
+    }
+    session.resp3 = resp3;
+    session.name = name.map_or(std::mem::take(&mut session.name), <[u8]>::to_vec);
+    say(greeting(session))
+}
+
+fn greeting(session: &Session) -> Vec<u8> {
+    let mut answer = Vec::new();
+    push_map(session.resp3, 7, &mut answer);
+    let pair = |name: &str, value: &str, answer: &mut Vec<u8>| {
+        push_string(name.as_bytes(), answer);
+        push_string(value.as_bytes(), answer);
+    };
+    pair("server", "redis", &mut answer);
+    pair("version", REDIS_VERSION, &mut answer);
+    push_string(b"proto", &mut answer);
+    push_number(if session.resp3 { 3 } else { 2 }, &mut answer);
+    push_string(b"id", &mut answer);
+    push_number(session.id.cast_signed(), &mut answer);
+    pair("mode", "standalone", &mut answer);
+    pair("role", "master", &mut answer);
+    push_string(b"modules", &mut answer);
+    answer.extend_from_slice(b"*0\r\n");
+    answer
+}
+
+/// `AUTH [user] password`: as a Redis without a password answers.
+pub(super) fn auth<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    match (call.args.len(), call.words()) {
+        (2, Ok([user])) => check_user(user).and_then(|()| ok()),
+        (1, _) => Err(refuse(
+            "ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        )),
+        _ => Err(syntax()),
+    }
+}
+
+fn check_user(user: &[u8]) -> Result<(), Refusal> {
+    if user == b"default" { Ok(()) } else { Err(refuse("WRONGPASS invalid username-password pair or user is disabled.")) }
+}
+
+fn checked_name(name: &[u8]) -> Result<&[u8], Refusal> {
+    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return Ok(name);
+    }
+    Err(refuse("ERR Client names cannot contain spaces, newlines or special characters."))
+}
+
+pub(super) fn client<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [word] = call.words()?;
+    let mut number = Vec::new();
+    match &word.to_ascii_uppercase()[..] {
+        b"SETNAME" => {
+            let [_, name] = call.words()?;
+            session.name = checked_name(name)?.to_vec();
+            ok()
+        }
+        b"GETNAME" if session.name.is_empty() => say(null(session.resp3)),
+        b"GETNAME" => say(string(&session.name)),
+        b"ID" => {
+            push_number(session.id.cast_signed(), &mut number);
+            say(number)
+        }
+        b"LIST" => say(string(&[&line_of(session)[..], b"\n"].concat())),
+        b"INFO" => say(string(&[&line_of(session)[..], b"\n"].concat())),
+        b"SETINFO" => set_info(call),
+        b"NO-EVICT" | b"NO-TOUCH" => match call.words()? {
+            [_, switch] if switch.eq_ignore_ascii_case(b"ON") || switch.eq_ignore_ascii_case(b"OFF") => ok(),
+            _ => Err(syntax()),
+        },
+        b"GETREDIR" => say(&b":-1\r\n"[..]),
+        _ => Err(call.unknown_subcommand(word)),
+    }
+}
+
+/// `CLIENT SETINFO LIB-NAME | LIB-VER text`: taken note of politely, and that is all.
+fn set_info<'a>(call: &Call<'a>) -> Handled<'a> {
+    let [_, option, text] = call.words().map_err(|_| refuse("ERR wrong number of arguments for 'client|setinfo' command"))?;
+    let known = option.eq_ignore_ascii_case(b"LIB-NAME") || option.eq_ignore_ascii_case(b"LIB-VER");
+    match (known, checked_name(text)) {
+        (false, _) => Err(refuse(format!("ERR Unrecognized option '{}'", repeated(option)))),
+        (true, Err(_)) => Err(refuse(format!("ERR {} cannot contain spaces, newlines or special characters.", lower(option)))),
+        (true, Ok(_)) => ok(),
+    }
+}
+
+/// This connection alone: a node tells nobody who else is connected.
+fn line_of(session: &Session) -> Vec<u8> {
+    let name = String::from_utf8_lossy(&session.name);
+    let Session { id, resp3, database, .. } = session;
+    format!("id={id} name={name} db={} resp={} flags=N", database.0, if *resp3 { 3 } else { 2 }).into_bytes()
+}
+
+pub(super) fn cluster<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    say(NO_CLUSTER)
+}
+
+/// `COMMAND [COUNT | LIST | DOCS | INFO name...]`
+pub(super) fn command<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let mut names = call.args;
+    let mut answer = Vec::new();
+    match names.next() {
+        None => {
+            push_header(b'*', COMMANDS.len(), &mut answer);
+            COMMANDS.iter().for_each(|spec| spec.describe(&mut answer));
+        }
+        Some(word) if word.eq_ignore_ascii_case(b"COUNT") => push_number(COMMANDS.len() as i64, &mut answer),
+        Some(word) if word.eq_ignore_ascii_case(b"LIST") => {
+            push_header(b'*', COMMANDS.len(), &mut answer);
+            COMMANDS.iter().for_each(|spec| push_string(spec.name.as_bytes(), &mut answer));
+        }
+        Some(word) if word.eq_ignore_ascii_case(b"DOCS") => push_map(session.resp3, 0, &mut answer),
+        Some(word) if word.eq_ignore_ascii_case(b"INFO") => describe(names, session, &mut answer),
+        Some(word) => return Err(call.unknown_subcommand(word)),
+    }
+    say(answer)
+}
+
+fn describe(names: Args<'_>, session: &Session, answer: &mut Vec<u8>) {
+    push_header(b'*', names.len(), answer);
+    for name in names {
+        match find(name) {
+            Some(spec) => spec.describe(answer),
+            None => answer.extend_from_slice(if session.resp3 { b"_\r\n" } else { b"*-1\r\n" }),
+        }
+    }
+}
+
+impl Spec {
+    /// As `COMMAND` tells it: name, arity, flags, where the keys are, and four lists of which nothing is said.
+    fn describe(&self, answer: &mut Vec<u8>) {
+        push_header(b'*', 10, answer);
+        push_string(self.name.as_bytes(), answer);
+        push_number(self.arity.into(), answer);
+        answer.extend_from_slice(if self.writes { b"*1\r\n+write\r\n" } else { b"*1\r\n+readonly\r\n" });
+        let (first, last, step) = self.keys;
+        [first, last, step].iter().for_each(|place| push_number((*place).into(), answer));
+        answer.extend_from_slice(b"*0\r\n*0\r\n*0\r\n*0\r\n");
+    }
+}
+
+/// `CONFIG GET pattern... | SET | RESETSTAT`
+pub(super) fn config<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [word] = call.words()?;
+    match &word.to_ascii_uppercase()[..] {
+        b"GET" if call.args.len() > 1 => {
+            let fits = |name: &str| call.behind(1).any(|pattern| glob::fits(&pattern.to_ascii_lowercase(), name.as_bytes()));
+            let told: Vec<_> = SETTINGS.iter().filter(|(name, _)| fits(name)).collect();
+            let mut answer = Vec::new();
+            push_map(session.resp3, told.len(), &mut answer);
+            told.iter().flat_map(|(name, value)| [name, value]).for_each(|text| push_string(text.as_bytes(), &mut answer));
+            say(answer)
+        }
+        b"SET" if call.args.len() > 2 => {
+            let option = call.behind(1).next().unwrap_or_default();
+            Err(refuse(format!(
+                "ERR CONFIG SET failed (possibly related to argument '{}') - options are set in the configuration file",
+                repeated(option)
+            )))
+        }
+        b"RESETSTAT" => Ok(Step::Ask(Request::Admin(Admin::ResetStats), Kind::Ok)),
+        b"REWRITE" => Err(refuse("ERR The server is running without a config file")),
+        b"GET" | b"SET" => Err(refuse(format!("ERR wrong number of arguments for 'config|{}' command", lower(word)))),
+        _ => Err(call.unknown_subcommand(word)),
+    }
+}
+
+/// `INFO [section...]`
+pub(super) fn info<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let none = if call.args.len() == 0 { Sections::ALL } else { Sections::NONE };
+    let sections = call.args.fold(none, Sections::with);
+    Ok(Step::Ask(Request::Admin(Admin::Status), Kind::Info(sections)))
+}
+
+/// `WAIT copies timeout`: a write is answered when all holders have it, so there is nothing to wait for.
+pub(super) fn wait<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [copies, timeout] = call.words()?;
+    integer(copies)?;
+    let timeout = integer(timeout).map_err(|_| refuse("ERR timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(refuse("ERR timeout is negative"));
+    }
+    Ok(Step::Ask(Request::Admin(Admin::Owner(Cow::Borrowed(b"wait"))), Kind::Copies))
+}
+
+pub(super) fn time<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    let (seconds, us) = (session.now_ms / 1_000, session.now_ms % 1_000 * 1_000);
+    let mut answer = b"*2\r\n".to_vec();
+    [seconds, us].iter().for_each(|number| push_string(number.to_string().as_bytes(), &mut answer));
+    say(answer)
+}
+
+pub(super) fn lastsave<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    let mut answer = Vec::new();
+    push_number((session.now_ms / 1_000).cast_signed(), &mut answer);
+    say(answer)
+}
+
+pub(super) fn role<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    say(&b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"[..])
+}
+
+/// Nothing is logged here; what is slow is in `/metrics`.
+pub(super) fn slowlog<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [word] = call.words()?;
+    match &word.to_ascii_uppercase()[..] {
+        b"GET" => empty_array(),
+        b"LEN" => say(&b":0\r\n"[..]),
+        b"RESET" => ok(),
+        _ => Err(call.unknown_subcommand(word)),
+    }
+}
+
+pub(super) fn latency<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [word] = call.words()?;
+    match &word.to_ascii_uppercase()[..] {
+        b"LATEST" | b"HISTORY" => empty_array(),
+        b"RESET" => say(&b":0\r\n"[..]),
+        _ => Err(call.unknown_subcommand(word)),
+    }
+}
+
+pub(super) fn lolwut<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    say(string(LOLWUT))
+}
+
+pub(super) fn shutdown<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    say(error("ERR a node is ended by SIGTERM, not by a client"))
+}

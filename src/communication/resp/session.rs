@@ -1,0 +1,69 @@
+//! What a connection has told of itself: the version of the protocol, the database, its name, the commands it has queued.
+
+use super::commands::{Handled, Refusal, Step, refuse};
+use super::compose::Kind;
+use super::database::Database;
+use super::scripts::Learnt;
+use super::transaction::Queue;
+use crate::node::command::{Action, Command, Request};
+
+/// The state of a connection that outlives a command.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    /// RESP3, and not RESP2.
+    pub(super) resp3: bool,
+    pub(super) database: Database,
+    pub(super) name: Vec<u8>,
+    /// The connection's number.
+    pub(super) id: u64,
+    /// Commands between `MULTI` and `EXEC`.
+    pub(super) queue: Option<Queue>,
+    /// Scripts that this connection has loaded.
+    pub(super) learnt: Learnt,
+    /// The wall clock when the present command came, in milliseconds since 1970.
+    pub(super) now_ms: u64,
+    /// Longest key.
+    pub(super) max_key: usize,
+    dice: u64,
+}
+
+impl Session {
+    /// The state of a connection of this number that has said nothing.
+    pub(super) fn of(id: u64) -> Session {
+        Session { id, ..Session::default() }
+    }
+
+    /// A request about `key`, as it is called in the present database.
+    pub(super) fn ask<'a>(&self, key: &'a [u8], action: Action<'a>, kind: Kind) -> Handled<'a> {
+        let key = self.database.stored(key);
+        self.check_stored(&key)?;
+        Ok(Step::Ask(Request::Key(Command { key, action }), kind))
+    }
+
+    /// May this be a key?
+    pub(super) fn check_key(&self, key: &[u8]) -> Result<(), Refusal> {
+        self.check_stored(&self.database.stored(key))
+    }
+
+    /// May these be keys? One that may not refuses them all.
+    pub(super) fn check_keys<'a>(&self, mut keys: impl Iterator<Item = &'a [u8]>) -> Result<(), Refusal> {
+        keys.try_for_each(|key| self.check_key(key))
+    }
+
+    fn check_stored(&self, key: &[u8]) -> Result<(), Refusal> {
+        if key.len() <= self.max_key { Ok(()) } else { Err(refuse("ERR the key is longer than limits.max_key")) }
+    }
+
+    /// A number that is another each time.
+    pub(super) fn roll(&mut self) -> u32 {
+        self.dice = (self.dice ^ self.now_ms).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.id | 1);
+        (self.dice >> 32) as u32
+    }
+
+    /// As it was when the connection was opened.
+    pub(super) fn reset(&mut self) {
+        let Session { id, now_ms, max_key, dice, .. } = *self;
+        let learnt = std::mem::take(&mut self.learnt);
+        *self = Session { id, now_ms, max_key, dice, learnt, ..Session::default() };
+    }
+}

@@ -1,0 +1,233 @@
+//! What the parser asks and says, however the bytes arrive. Whole dialogues are in `tests/transcripts/resp`.
+
+use super::*;
+use crate::config::Config;
+use crate::node::command::{Action, Admin, Count, Delta, Expiry, Renewal, Store, StoreMode, When};
+use crate::prng::Prng;
+
+/// What a connection would see of a parsed piece; bytes passed over are not seen.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Asked(Request<'static>, protocol::Form),
+    Said(String, Group),
+    Closed(String),
+}
+
+fn limits() -> Limits {
+    Limits { max_value: 1000, max_line: 4096, max_key: 100, ..Config::default().limits }
+}
+
+/// Feeds `bytes` in pieces whose lengths `step` draws, as a connection does, and tells what is seen and how much is left unread.
+fn feed(bytes: &[u8], mut step: impl FnMut() -> usize) -> (Vec<Seen>, usize) {
+    let (mut parser, limits, mut seen, mut start, mut end) = (Parser::new(7), limits(), Vec::new(), 0, 0);
+    loop {
+        let input = &bytes[start..end];
+        start += match parser.next(input, &limits) {
+            Parsed::Incomplete { in_command } => {
+                assert_eq!(in_command, !input.is_empty());
+                if end == bytes.len() {
+                    return (seen, bytes.len() - start);
+                }
+                end = bytes.len().min(end + step());
+                0
+            }
+            Parsed::Request { consumed, request, form } => {
+                seen.push(Seen::Asked(request.to_owned(), form));
+                consumed
+            }
+            Parsed::Answer { consumed, bytes, group } => {
+                seen.push(Seen::Said(bytes.escape_ascii().to_string(), group));
+                consumed
+            }
+            Parsed::Skip { consumed } => {
+                assert!(consumed > 0);
+                consumed
+            }
+            Parsed::Close { bytes } => {
+                seen.push(Seen::Closed(bytes.escape_ascii().to_string()));
+                return (seen, 0);
+            }
+        };
+        assert!(start <= end);
+    }
+}
+
+fn all_at_once(bytes: &[u8]) -> Vec<Seen> {
+    feed(bytes, || usize::MAX / 2).0
+}
+
+/// The requests that a line makes.
+fn asked(line: &str) -> Vec<Request<'static>> {
+    let seen = all_at_once(format!("{line}\r\n").as_bytes());
+    seen.into_iter().filter_map(|seen| if let Seen::Asked(request, _) = seen { Some(request) } else { None }).collect()
+}
+
+fn said(line: &str) -> String {
+    match &all_at_once(format!("{line}\r\n").as_bytes())[..] {
+        [Seen::Said(text, Group::Alone)] => text.clone(),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn on_key(key: &[u8], action: Action<'static>) -> Vec<Request<'static>> {
+    vec![Request::Key(crate::node::command::Command { key: Cow::Owned(key.to_vec()), action })]
+}
+
+#[test]
+fn a_form_stays_small_for_the_sake_of_those_who_speak_otherwise() {
+    assert!(size_of::<Form>() <= 24, "{}", size_of::<Form>());
+}
+
+#[test]
+fn options_may_come_in_any_order_and_case() {
+    let value = || Store { mode: StoreMode::Add, expiry: Expiry::InMs(10_000), want_old: true, ..Store::of(b"v".to_vec()) };
+    for line in ["SET k v NX EX 10 GET", "set k v get ex 10 nx", "Set k v Px 10000 gEt Nx"] {
+        assert_eq!(asked(line), on_key(b"k", Action::Store(value())), "{line}");
+    }
+    assert_eq!(asked("EXPIRE k 10 XX GT"), on_key(b"k", Action::Touch(Renewal { when: When::Later, ..Renewal::to(Expiry::InMs(10_000)) })));
+    assert_eq!(asked("PEXPIREAT k 17"), on_key(b"k", Action::Touch(Renewal::to(Expiry::AtWallMs(17)))));
+    assert_eq!(asked("EXPIRE k -5"), on_key(b"k", Action::Touch(Renewal::to(Expiry::InMs(0)))));
+}
+
+#[test]
+fn a_read_of_one_key_is_one_request_and_nothing_else() {
+    let seen = all_at_once(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n");
+    assert!(
+        matches!(&seen[..], [Seen::Asked(Request::Key(command), _)] if command.action == Action::Get && &command.key[..] == b"k"),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn several_keys_are_several_requests_in_one_group() {
+    let seen = all_at_once(b"*3\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n");
+    let groups: Vec<Group> = seen
+        .iter()
+        .map(|seen| match seen {
+            Seen::Asked(_, form) => form.group(),
+            Seen::Said(_, group) => *group,
+            Seen::Closed(_) => panic!("closed"),
+        })
+        .collect();
+    assert_eq!(groups, [Group::Part, Group::Part, Group::Part, Group::Whole]);
+    assert_eq!(asked("MSET a 1 b 2").len(), 2);
+    assert_eq!(asked("DEL a b c").len(), 3);
+}
+
+#[test]
+fn a_key_that_is_too_long_refuses_the_whole_command() {
+    let long = "k".repeat(101);
+    for line in [format!("GET {long}"), format!("MGET a {long}"), format!("MSET a 1 {long} 2"), format!("DEL a {long}")] {
+        assert_eq!(said(&line), r"-ERR the key is longer than limits.max_key\r\n", "{line}");
+    }
+    assert_eq!(asked(&format!("MSET a {long}")).len(), 1, "a value may be longer than a key");
+}
+
+#[test]
+fn what_is_queued_is_played_in_order_when_it_is_executed() {
+    let seen = all_at_once(b"MULTI\r\nINCR n\r\nMGET a b\r\nSELECT 1\r\nGET k\r\nEXEC\r\nPING\r\n");
+    let texts: Vec<String> = seen
+        .iter()
+        .map(|seen| match seen {
+            Seen::Asked(Request::Key(command), _) => command.key.escape_ascii().to_string(),
+            Seen::Said(text, _) => text.trim_end_matches(r"\r\n").to_owned(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(texts, ["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED", "*4", "n", "*2", "a", "b", "", "+OK", r"\x001:k", "+PONG"]);
+}
+
+#[test]
+fn counting_makes_what_is_missing() {
+    let Some(Request::Key(command)) = asked("DECRBY n 5").pop() else { panic!("no request") };
+    let Action::Count(Count { by: Delta::Signed(-5), terms: Some(terms) }) = command.action else { panic!("no count") };
+    assert_eq!((terms.create, terms.first.digits().as_str()), (Some(Expiry::Never), "-5"));
+}
+
+#[test]
+fn a_walk_names_its_database() {
+    let walks = |line: &str| match asked(line).pop() {
+        Some(Request::Admin(Admin::Walk(walk))) => (walk.from, walk.most),
+        other => panic!("{line}: {other:?}"),
+    };
+    assert_eq!(walks("SCAN 17 COUNT 5 MATCH a*"), (17, 5));
+    assert_eq!(walks("KEYS *"), (0, u32::MAX));
+    assert_eq!(said("SCAN 99999999999"), r"*2\r\n$1\r\n0\r\n*0\r\n");
+    assert_eq!(said("SCAN x"), r"-ERR invalid cursor\r\n");
+    assert_eq!(said("SCAN 0 COUNT 0"), r"-ERR syntax error\r\n");
+}
+
+#[test]
+fn the_first_bytes_tell_redis_clients_from_others() {
+    for (input, told) in [
+        ("*", Sniffed::Resp),
+        ("PING\r\n", Sniffed::Resp),
+        ("PING", Sniffed::NotYet),
+        ("GET key\r\n", Sniffed::Resp),
+        ("INCRBYFLOAT k 1", Sniffed::Resp),
+        ("GET /key", Sniffed::Http),
+        ("OPTIONS *", Sniffed::Http),
+        ("STATS\r\n", Sniffed::Memcached),
+        ("get key\r\n", Sniffed::Memcached),
+        ("ping\r\n", Sniffed::Memcached),
+        ("ABCDEFGHIJKLMNOPQRSTUVW", Sniffed::Memcached),
+        ("\0", Sniffed::Peer),
+    ] {
+        assert_eq!(protocol::sniff(input.as_bytes()), told, "{input}");
+    }
+}
+
+/// One of everything, good and bad.
+const CORPUS: &[&[u8]] = &[
+    b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
+    b"*3\r\n$3\r\nset\r\n$2\r\n\r\n\r\n$0\r\n\r\n",
+    b"*4\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\na\r\n",
+    b"*5\r\n$4\r\nMSET\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$0\r\n\r\n",
+    b"DEL a b c\r\nEXISTS a b\r\nUNLINK a\r\n",
+    b"SET k \"a b\\x00\" EX 10\r\nSET k v EX\r\n",
+    b"MULTI\r\nSET k v\r\nMGET a b\r\nDEL a b\r\nEXEC\r\n",
+    b"*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*1\r\n$4\r\nEXEC\r\n",
+    b"MULTI\r\nWHAT\r\nEXEC\r\nDISCARD\r\n",
+    b"HELLO 3 SETNAME me\r\nSELECT 4\r\nCLIENT GETNAME\r\n",
+    b"*0\r\n\r\n*-1\r\n \r\n",
+    b"EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 k v\r\n",
+    b"KEYS *\r\nSCAN 0 MATCH a* COUNT 9\r\nFLUSHDB\r\nINFO\r\nDBSIZE\r\n",
+    b"LPUSH a b\r\nGET\r\nCONFIG GET *\r\nCOMMAND\r\n",
+];
+
+fn corpus(prng: &mut Prng, pieces: u64) -> Vec<u8> {
+    (0..pieces).flat_map(|_| CORPUS[prng.below(CORPUS.len() as u64) as usize]).copied().collect()
+}
+
+#[test]
+fn bytes_in_any_pieces_mean_the_same() {
+    for piece in CORPUS {
+        assert_eq!(feed(piece, || 1), feed(piece, || usize::MAX / 2), "{}", piece.escape_ascii());
+    }
+    for seed in 0..100 {
+        let mut prng = Prng::new(seed);
+        let bytes = corpus(&mut prng, 12);
+        let expected = feed(&bytes, || usize::MAX / 2);
+        assert_eq!(feed(&bytes, || 1), expected, "seed {seed}");
+        assert_eq!(feed(&bytes, || 1 + prng.below(40) as usize), expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn any_bytes_are_taken_without_panic_and_mean_the_same_in_any_pieces() {
+    for seed in 0..1000 {
+        let mut prng = Prng::new(seed);
+        let mut bytes = corpus(&mut prng, 6);
+        for _ in 0..prng.below(12) {
+            let at = prng.below(bytes.len() as u64) as usize;
+            match prng.below(4) {
+                0 => bytes[at] = prng.next_u64() as u8,
+                1 => bytes[at] = b" \r\n*$0"[prng.below(6) as usize],
+                2 => bytes.truncate(at.max(1)),
+                _ => bytes.insert(at, prng.next_u64() as u8),
+            }
+        }
+        let whole = feed(&bytes, || usize::MAX / 2);
+        assert_eq!(feed(&bytes, || 1), whole, "seed {seed}");
+    }
+}

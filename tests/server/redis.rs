@@ -1,0 +1,177 @@
+//! Redis's protocol through any node of a pool: what is of several owners is answered as one.
+
+use std::collections::BTreeSet;
+
+use crate::harness::client::Client;
+use crate::harness::mirrored::Mirrored;
+use crate::harness::node::Node;
+use crate::harness::pool::Pool;
+
+/// A reply, as text: `OK`, `:1`, `"value"`, `nil`, `[a, b]`, `-ERR ...`.
+fn reply(client: &mut Client) -> String {
+    let line = client.line();
+    let (mark, rest) = line.split_at(1);
+    let length = || rest.parse::<usize>().unwrap_or_else(|_| panic!("a length: {line}"));
+    match mark {
+        "+" => rest.to_owned(),
+        "$" if rest == "-1" => "nil".to_owned(),
+        "$" => {
+            let bytes = client.bytes(length() + 2);
+            format!("\"{}\"", bytes[..bytes.len() - 2].escape_ascii())
+        }
+        "*" => format!("[{}]", list(client, length()).join(", ")),
+        "_" => "nil".to_owned(),
+        _ => line,
+    }
+}
+
+fn list(client: &mut Client, count: usize) -> Vec<String> {
+    (0..count).map(|_| reply(client)).collect()
+}
+
+fn ask(client: &mut Client, command: &str) -> String {
+    client.send(format!("{command}\r\n"));
+    reply(client)
+}
+
+/// The elements of an array.
+fn asked_list(client: &mut Client, command: &str) -> Vec<String> {
+    client.send(format!("{command}\r\n"));
+    let header = client.line();
+    let count = header.strip_prefix('*').and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("an array: {header}"));
+    list(client, count)
+}
+
+/// All keys that `SCAN` tells, page by page, through the nodes by turns.
+fn scanned(nodes: &[Node], options: &str, prepare: &str) -> Vec<String> {
+    let mut clients: Vec<Client> = nodes.iter().map(Node::client).collect();
+    clients.iter_mut().for_each(|client| assert!(!ask(client, prepare).starts_with('-')));
+    let (mut keys, mut cursor) = (Vec::new(), "0".to_owned());
+    for turn in 0..10_000 {
+        let client = &mut clients[turn % nodes.len()];
+        client.send(format!("SCAN {cursor} {options}\r\n"));
+        assert_eq!(client.line(), "*2");
+        cursor = reply(client).trim_matches('"').to_owned();
+        let count = client.line()[1..].parse().expect("a count");
+        keys.extend(list(client, count));
+        if cursor == "0" {
+            return keys;
+        }
+    }
+    panic!("the cursor comes to no end");
+}
+
+#[test]
+fn several_keys_of_several_owners_are_answered_as_one() {
+    let pool = Pool::start();
+    let keys: Vec<String> = (0..300).map(|number| format!("several{number}")).collect();
+    let pairs: Vec<String> = keys.iter().map(|key| format!("{key} {key}")).collect();
+    let [mut one, mut two, mut three] = pool.nodes.each_ref().map(Node::client);
+    assert_eq!(ask(&mut one, &format!("MSET {}", pairs.join(" "))), "OK");
+    let expected: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).chain(["nil".to_owned()]).collect();
+    assert_eq!(asked_list(&mut two, &format!("MGET {} missing", keys.join(" "))), expected);
+    assert_eq!(ask(&mut three, &format!("EXISTS {} missing", keys.join(" "))), ":300");
+    assert_eq!(ask(&mut three, &format!("DEL {} missing", keys[..100].join(" "))), ":100");
+    assert_eq!(ask(&mut one, &format!("UNLINK {}", keys.join(" "))), ":200");
+}
+
+#[test]
+fn what_is_written_by_redis_clients_is_read_by_memcacheds_and_the_other_way_round() {
+    let pool = Pool::start();
+    let [mut redis, mut memcached, _] = pool.nodes.each_ref().map(Node::client);
+    for number in 0..30 {
+        let (key, other) = (format!("crossing{number}"), format!("back{number}"));
+        assert_eq!(ask(&mut redis, &format!("SET {key} value EX 100")), "OK");
+        assert_eq!(memcached.get(&key), Some(b"value".to_vec()));
+        assert_eq!(memcached.set(&other, "5"), "STORED");
+        assert_eq!(ask(&mut redis, &format!("INCRBY {other} -7")), ":-2");
+    }
+}
+
+#[test]
+fn a_transaction_over_several_owners_is_answered_in_order() {
+    let pool = Pool::start();
+    let mut client = pool.nodes[1].client();
+    assert_eq!(ask(&mut client, "SET text x"), "OK");
+    let commands: Vec<String> = (0..50).flat_map(|n| [format!("INCRBY t{n} {n}"), "INCR text".into(), format!("MGET t{n} none")]).collect();
+    client.send(format!("MULTI\r\n{}\r\nEXEC\r\n", commands.join("\r\n")));
+    assert_eq!(reply(&mut client), "OK");
+    assert!(list(&mut client, commands.len()).iter().all(|line| line == "QUEUED"));
+    let error = "-ERR value is not an integer or out of range";
+    let expected: Vec<String> = (0..50).flat_map(|n| [format!(":{n}"), error.to_owned(), format!("[\"{n}\", nil]")]).collect();
+    assert_eq!(client.line(), "*150");
+    assert_eq!(list(&mut client, 150), expected);
+}
+
+#[test]
+fn every_key_is_scanned_once_whichever_nodes_are_asked() {
+    let pool = Pool::start();
+    let mut client = pool.nodes[0].client();
+    for number in 0..500 {
+        client.send(format!("SET scan:{number} v\r\nSET else:{number} v\r\n"));
+    }
+    assert!(list(&mut client, 1_000).iter().all(|line| line == "OK"));
+    let wanted: BTreeSet<String> = (0..500).map(|number| format!("\"scan:{number}\"")).collect();
+    for options in ["MATCH scan:*", "MATCH scan:* COUNT 100", "COUNT 1000 MATCH *c?n:*"] {
+        let keys = scanned(&pool.nodes, options, "PING");
+        assert_eq!((keys.len(), &keys.into_iter().collect::<BTreeSet<_>>()), (500, &wanted), "{options}");
+    }
+    assert_eq!(scanned(&pool.nodes, "COUNT 100", "PING").len(), 1_000);
+    assert_eq!(scanned(&pool.nodes, "TYPE list", "PING").len(), 0);
+    assert_eq!(asked_list(&mut client, "KEYS else:*").len(), 500);
+    assert_eq!(ask(&mut client, "DBSIZE"), ":1000");
+    assert!(ask(&mut client, "RANDOMKEY").contains(':'));
+}
+
+#[test]
+fn databases_are_apart_and_are_flushed_apart() {
+    let pool = Pool::start();
+    let [mut zero, mut three, mut plain] = pool.nodes.each_ref().map(Node::client);
+    assert_eq!(ask(&mut three, "SELECT 3"), "OK");
+    for number in 0..40 {
+        assert_eq!(ask(&mut zero, &format!("SET k{number} zero")), "OK");
+        assert_eq!(ask(&mut three, &format!("SET k{number} three")), "OK");
+    }
+    assert_eq!((ask(&mut zero, "DBSIZE"), ask(&mut three, "DBSIZE")), (":40".into(), ":40".into()));
+    let keys: BTreeSet<String> = asked_list(&mut three, "KEYS k*").into_iter().collect();
+    assert_eq!(keys, (0..40).map(|number| format!("\"k{number}\"")).collect());
+    assert_eq!(scanned(&pool.nodes, "COUNT 7", "SELECT 3").len(), 40);
+    assert_eq!(plain.get("k7"), Some(b"zero".to_vec()));
+    assert_eq!(ask(&mut three, "FLUSHDB"), "OK");
+    assert_eq!((ask(&mut zero, "DBSIZE"), ask(&mut three, "DBSIZE")), (":40".into(), ":0".into()));
+    assert_eq!(ask(&mut three, "SET k three"), "OK");
+    assert_eq!(ask(&mut zero, "FLUSHDB"), "OK");
+    assert_eq!((ask(&mut zero, "DBSIZE"), ask(&mut three, "GET k")), (":0".into(), "\"three\"".into()));
+    assert_eq!(ask(&mut zero, "FLUSHALL"), "OK");
+    assert_eq!(ask(&mut three, "GET k"), "nil");
+}
+
+#[test]
+fn a_lock_is_released_by_its_holder_alone_whichever_node_is_asked() {
+    const RELEASE: &str = "EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1";
+    let pool = Pool::start();
+    let [mut one, mut two, mut three] = pool.nodes.each_ref().map(Node::client);
+    for number in 0..20 {
+        let lock = format!("lock{number}");
+        assert_eq!(ask(&mut one, &format!("SET {lock} mine NX PX 100000")), "OK");
+        assert_eq!(ask(&mut two, &format!("SET {lock} theirs NX PX 100000")), "nil");
+        assert_eq!(ask(&mut two, &format!("{RELEASE} {lock} theirs")), ":0");
+        assert_eq!(ask(&mut three, &format!("{RELEASE} {lock} mine")), ":1");
+        assert_eq!(ask(&mut two, &format!("EXISTS {lock}")), ":0");
+    }
+}
+
+#[test]
+fn a_dead_node_of_a_mirrored_pool_costs_redis_clients_no_key() {
+    let mut pool = Mirrored::start(3);
+    pool.await_redundant();
+    let mut client = pool.nodes[0].client();
+    let keys: Vec<String> = (0..200).map(|number| format!("kept{number}")).collect();
+    let pairs: Vec<String> = keys.iter().map(|key| format!("{key} {key}")).collect();
+    assert_eq!(ask(&mut client, &format!("MSET {}", pairs.join(" "))), "OK");
+    assert_eq!(ask(&mut client, "WAIT 1 0"), ":1");
+    pool.nodes[2].kill();
+    let expected: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
+    assert_eq!(asked_list(&mut client, &format!("MGET {}", keys.join(" "))), expected);
+    assert_eq!(ask(&mut client, "DBSIZE"), ":200");
+}
