@@ -26,6 +26,10 @@ counters! {
     cmd_touch,
     /// Calls for forgetting everything.
     cmd_flush,
+    /// Passwords that clients have shown.
+    auth_cmds,
+    /// Wrong ones among them.
+    auth_errors,
     /// Reads that found their key.
     get_hits,
     /// Reads that did not find their key.

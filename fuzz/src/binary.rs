@@ -27,6 +27,7 @@ fn check_step(data: &[u8]) {
         }
         at += match parser.next(&data[at..], &limits) {
             Parsed::Incomplete { .. } | Parsed::Close { .. } => return,
+            Parsed::Login { consumed, .. } => consumed,
             Parsed::Request { consumed, .. } | Parsed::Answer { consumed, .. } | Parsed::Skip { consumed } => consumed,
         };
         assert!(at <= ends, "it went on to {at}, and the request ends at {ends}");

@@ -1,8 +1,10 @@
 //! A client's bytes played to a dialect, whole and in parts.
 //!
 //! The promises of any dialect: it takes no more than there is; it goes on or says that it waits; what it understands does not depend on
-//! how the bytes happened to arrive; and nothing gets past it that is larger than the limits.
+//! how the bytes happened to arrive; nothing gets past it that is larger than the limits; and of a stranger it takes no more than memory
+//! for a login.
 
+use spydercache::communication::access::Access;
 use spydercache::communication::protocol::{Dialect, Group, Parsed, Sniffed, sniff};
 use spydercache::config::{Config, Limits};
 use spydercache::node::command::{Action, Request};
@@ -11,6 +13,7 @@ use spydercache::node::command::{Action, Request};
 #[derive(Debug, PartialEq)]
 enum Piece {
     Request(String),
+    Login(Vec<u8>),
     Answer(Vec<u8>, Group),
     Close(Vec<u8>),
 }
@@ -22,13 +25,16 @@ pub fn narrow_limits() -> Limits {
     Limits { max_key: 100, max_value: 200, max_line: 2_048, ..Config::default().limits }
 }
 
-/// Plays `data` to fresh parsers of a dialect: whole, byte by byte, and in parts of the length that the first byte draws.
+/// Plays `data` to fresh parsers of a dialect, where there is no password and where there is: whole, byte by byte, and in parts of the length
+/// that the first byte draws.
 pub fn check(data: &[u8], dialect: impl Fn() -> Dialect) {
     let limits = narrow_limits();
-    let whole = play(data, data.len().max(1), dialect(), &limits);
-    for part in [1, 2 + usize::from(data.first().copied().unwrap_or_default()) % 61] {
-        let parted = play(data, part, dialect(), &limits);
-        assert_eq!(parted, whole, "in parts of {part} bytes");
+    for access in [Access::Open, Access::Stranger] {
+        let whole = play(data, data.len().max(1), dialect(), &limits, access);
+        for part in [1, 2 + usize::from(data.first().copied().unwrap_or_default()) % 61] {
+            let parted = play(data, part, dialect(), &limits, access);
+            assert_eq!(parted, whole, "in parts of {part} bytes, {access:?}");
+        }
     }
 }
 
@@ -43,7 +49,7 @@ pub fn check_sniffing(data: &[u8]) {
     assert!(told != Sniffed::NotYet || data.len() < 64, "64 bytes tell");
 }
 
-fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits) -> Vec<Piece> {
+fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits, mut access: Access) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let (mut at, mut arrived) = (0, 0);
     while arrived < data.len() {
@@ -51,11 +57,16 @@ fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits) -> Vec<
         let mut standing = 0;
         loop {
             let input = &data[at..arrived];
-            let consumed = match dialect.next(input, limits) {
+            let consumed = match dialect.next(input, limits, access) {
                 Parsed::Incomplete { .. } => break,
                 Parsed::Request { consumed, request, .. } => {
                     check_limits(&request, limits);
                     pieces.push(Piece::Request(format!("{request:?}")));
+                    consumed
+                }
+                Parsed::Login { consumed, password, .. } => {
+                    access = if *password == *b"secret" { Access::Granted } else { Access::Stranger };
+                    pieces.push(Piece::Login(password.into_owned()));
                     consumed
                 }
                 Parsed::Answer { consumed, bytes, group } => {
@@ -69,7 +80,7 @@ fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits) -> Vec<
                 }
             };
             assert!(consumed <= input.len(), "{consumed} of {} bytes consumed", input.len());
-            // An answer may come before its bytes are taken (100 Continue), or long after (what MULTI has queued), but not for ever.
+            // An answer may come before its bytes are taken (100 Continue, a login), or long after (what MULTI has queued), but not for ever.
             standing = if consumed == 0 { standing + 1 } else { 0 };
             assert!(standing < 3 + data.len(), "it neither goes on nor waits");
             at += consumed;

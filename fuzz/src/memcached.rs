@@ -1,5 +1,5 @@
 //! memcached's text protocol and the verbs for people: the promises of any dialect, and that no key holds a blank or a control byte, unless
-//! a meta command wrote it in base64.
+//! a meta command wrote it in base64. To a stranger nothing is answered but refusals.
 
 use spydercache::communication::memcached;
 use spydercache::communication::protocol::{Dialect, Parsed};
@@ -12,6 +12,24 @@ pub fn run(data: &[u8]) {
     dialogue::check_sniffing(data);
     dialogue::check(data, || Dialect::Memcached(memcached::Parser::default()));
     check_keys(data);
+    check_stranger(data);
+}
+
+fn check_stranger(data: &[u8]) {
+    let mut input = data;
+    loop {
+        let consumed = match memcached::next_of_stranger(input) {
+            Parsed::Incomplete { .. } => return assert!(input.len() < 4_096, "{} bytes are kept for a stranger", input.len()),
+            Parsed::Close { .. } => return,
+            Parsed::Answer { consumed, bytes, .. } => {
+                assert!(bytes.starts_with(b"CLIENT_ERROR "), "a stranger is told {}", bytes.escape_ascii());
+                consumed
+            }
+            Parsed::Login { consumed, .. } => consumed,
+            other => panic!("a stranger gets through to {other:?}"),
+        };
+        input = &input[consumed..];
+    }
 }
 
 fn check_keys(data: &[u8]) {
@@ -22,6 +40,7 @@ fn check_keys(data: &[u8]) {
         let consumed = match parser.next(input, &limits) {
             Parsed::Incomplete { .. } | Parsed::Close { .. } => return,
             Parsed::Answer { consumed, .. } | Parsed::Skip { consumed } => consumed,
+            Parsed::Login { .. } => panic!("a login of who needs none"),
             Parsed::Request { consumed, request, .. } => {
                 if let Request::Key(command) = request {
                     let key = &command.key;

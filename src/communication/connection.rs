@@ -316,6 +316,7 @@ impl Replies {
 mod tests {
     use super::*;
     use crate::caching::Version;
+    use crate::communication::access::Access;
     use crate::communication::memcached;
     use crate::communication::protocol::{Dialect, Parsed};
     use crate::config::Config;
@@ -327,7 +328,7 @@ mod tests {
         let mut dialect = Dialect::Memcached(memcached::Parser::default());
         let (mut at, mut forms) = (0, Vec::new());
         loop {
-            match dialect.next(&line.as_bytes()[at..], &limits) {
+            match dialect.next(&line.as_bytes()[at..], &limits, Access::Open) {
                 Parsed::Request { consumed, form, .. } => {
                     at += consumed;
                     forms.push(form);

@@ -2,9 +2,10 @@
 //!
 //! [`event_loop`] is the only part that polls; [`connection`] is a client's two buffers and the replies it is owed; [`buffer`] is one of
 //! those buffers. [`protocol`] tells the dialects apart and is the contract that each fulfils: [`memcached`] (with the verbs for people,
-//! [`admin`]), [`binary`], [`http`], [`resp`]; [`peer`] is what nodes say to each other. A codec knows requests, replies and messages, and
-//! nothing of the node.
+//! [`admin`]), [`binary`], [`http`], [`resp`]; [`access`] is the gate between them and the node; [`peer`] is what nodes say to each other. A codec knows
+//! requests, replies and messages, and nothing of the node.
 
+pub mod access;
 mod admin;
 pub mod binary;
 pub mod buffer;

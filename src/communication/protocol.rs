@@ -1,8 +1,8 @@
 //! The contract that every dialect fulfils, and how a connection's first bytes tell which one it speaks.
 //!
 //! A dialect is a parser with little state and a composer with none. The parser is shown all bytes not yet consumed and takes one piece
-//! off the front: a [`Request`], an answer that needs no node, bytes to skip, or nothing yet. "Not yet" is not an error. It remembers how
-//! far it has searched, so that a slow client's bytes are not searched again. The composer is given the [`Form`] that the parser left
+//! off the front: a [`Request`], a login, an answer that needs no node, bytes to skip, or nothing yet. "Not yet" is not an error. It remembers
+//! how far it has searched, so that a slow client's bytes are not searched again. The composer is given the [`Form`] that the parser left
 //! with the request: how this client wants this reply written.
 //!
 //! ```text
@@ -10,11 +10,16 @@
 //!                    http::Parser ──────┴─▶ Parsed::Answer ─────────────────────────────────────────────────────────▶ bytes
 //! ```
 //!
+//! Whether a request may be asked is not the dialect's affair but the gate's, [`access`](super::access). The parser is told what its client
+//! may do, for two reasons: what it answers by itself passes no gate, so to a stranger it must refuse by itself all but what a login needs;
+//! and in some dialects a login has the shape of another command.
+//!
 //! Several pieces may belong to one reply (`get a b c` is three requests and an `END`): they form a [`Group`]. If one piece of a group
 //! fails, its error is sent in its place and the rest of the group is left out, so that the client sees one error and stays in step.
 
 use std::borrow::Cow;
 
+use super::access::Access;
 use super::{binary, http, memcached, resp};
 use crate::config::Limits;
 use crate::node::command::Request;
@@ -36,6 +41,17 @@ pub enum Parsed<'a> {
         request: Request<'a>,
         /// How its reply is to be written.
         form: Form,
+    },
+    /// The client shows a password. The outcome is composed like a reply about no key: `Done`, or `Failed` with
+    /// [`Failure::WrongPassword`](crate::node::reply::Failure) or, where there is none to be shown, with `NoPassword`. From the next piece on
+    /// the parser is told the client's new [`Access`]. An empty password is none: so a client is made a stranger again (RESP's RESET).
+    Login {
+        /// Bytes of the input that are done with; may be 0, if the request itself follows.
+        consumed: usize,
+        /// What is shown. There are no users: names beside it mean nothing.
+        password: Cow<'a, [u8]>,
+        /// How the outcome is to be written; `None` if nothing is said of it.
+        form: Option<Form>,
     },
     /// Something the dialect answers by itself: an error, a version, the `END` of a group.
     Answer {
@@ -105,6 +121,15 @@ impl Form {
             Form::Memcached(form) => form.group(),
             Form::Binary(_) | Form::Http(_) => Group::Alone,
             Form::Resp(form) => form.group(),
+        }
+    }
+
+    /// Does every reply in this form say nothing that a stranger may not know?
+    #[must_use]
+    pub fn tells_no_secret(&self) -> bool {
+        match self {
+            Form::Memcached(_) | Form::Binary(_) | Form::Resp(_) => false,
+            Form::Http(form) => form.tells_no_secret(),
         }
     }
 
@@ -212,14 +237,15 @@ impl Dialect {
         if let Dialect::Http(parser) = self { parser.held() } else { 0 }
     }
 
-    /// Takes the next piece off the front of `input`. Not for `Unknown`, which has nothing to say.
-    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+    /// Takes the next piece off the front of `input`, for a client who may do so much. Not for `Unknown`, which has nothing to say.
+    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits, access: Access) -> Parsed<'a> {
         match self {
             Dialect::Unknown => Parsed::Incomplete { in_command: !input.is_empty() },
+            Dialect::Memcached(_) if access == Access::Stranger => memcached::next_of_stranger(input),
             Dialect::Memcached(parser) => parser.next(input, limits),
             Dialect::Binary(parser) => parser.next(input, limits),
             Dialect::Http(parser) => parser.next(input, limits),
-            Dialect::Resp(parser) => parser.next(input, limits),
+            Dialect::Resp(parser) => parser.next(input, limits, access),
         }
     }
 }

@@ -127,6 +127,14 @@ pub enum Failure {
     Elsewhere,
     /// An admin request that cannot be done, and why.
     Refused(String),
+    /// There is a password, and this client has not shown it.
+    Unauthenticated,
+    /// The password that was shown is not the right one.
+    WrongPassword,
+    /// A password was shown where there is none.
+    NoPassword,
+    /// An order to node or pool, from another host and without a password.
+    Forbidden,
 }
 
 /// Bits of packed details; the idle time stands behind them.
@@ -161,7 +169,12 @@ impl Failure {
     /// Is it the client who has to do something else?
     #[must_use]
     pub fn is_the_clients(&self) -> bool {
-        matches!(self, Failure::NotANumber | Failure::Overflow)
+        match self {
+            Failure::NotANumber | Failure::Overflow => true,
+            Failure::Unauthenticated | Failure::WrongPassword | Failure::NoPassword | Failure::Forbidden => true,
+            Failure::TooLarge | Failure::OutOfMemory | Failure::Unreachable | Failure::OutcomeUnknown => false,
+            Failure::Overloaded | Failure::Elsewhere | Failure::Refused(_) => false,
+        }
     }
 
     /// The reason, for a person. The texts that memcached has too are memcached's.
@@ -177,6 +190,10 @@ impl Failure {
             Failure::Overloaded => "too many requests are waiting for other nodes",
             Failure::Elsewhere => "this key has another owner now",
             Failure::Refused(why) => why,
+            Failure::Unauthenticated => "unauthenticated",
+            Failure::WrongPassword => "authentication failure",
+            Failure::NoPassword => "no password is set here: none is wanted",
+            Failure::Forbidden => "not allowed from another host without security.password",
         }
     }
 }

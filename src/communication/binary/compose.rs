@@ -40,6 +40,7 @@ pub(super) enum Status {
     Invalid,
     NotStored,
     NotANumber,
+    AuthFailure,
     UnknownCommand,
     OutOfMemory,
     Internal,
@@ -55,6 +56,7 @@ impl Status {
             Status::Invalid => 0x04,
             Status::NotStored => 0x05,
             Status::NotANumber => 0x06,
+            Status::AuthFailure => 0x20,
             Status::UnknownCommand => 0x81,
             Status::OutOfMemory => 0x82,
             Status::Internal => 0x84,
@@ -71,6 +73,7 @@ impl Status {
             Status::Invalid => "Invalid arguments",
             Status::NotStored => "Not stored.",
             Status::NotANumber => "Non-numeric server-side value for incr or decr",
+            Status::AuthFailure => "Auth failure.",
             Status::UnknownCommand => "Unknown command",
             Status::OutOfMemory => "Out of memory",
             Status::Internal => "Internal error",
@@ -162,7 +165,9 @@ impl Form {
             Failure::TooLarge => Status::TooLarge,
             Failure::OutOfMemory => Status::OutOfMemory,
             Failure::Unreachable | Failure::Overloaded | Failure::Elsewhere => Status::Temporary,
-            Failure::OutcomeUnknown | Failure::Refused(_) => Status::Internal,
+            Failure::OutcomeUnknown | Failure::Refused(_) | Failure::Forbidden => Status::Internal,
+            Failure::Unauthenticated | Failure::WrongPassword => Status::AuthFailure,
+            Failure::NoPassword => Status::UnknownCommand,
         };
         let is_ours = matches!(status, Status::Temporary | Status::Internal);
         let text = if is_ours { failure.text() } else { status.text() };

@@ -28,6 +28,7 @@ fn feed(bytes: &[u8], step: usize) -> (Vec<Request<'static>>, Vec<u16>, bool) {
         match parser.next(&bytes[start..end], &limits()) {
             Parsed::Incomplete { .. } if end == bytes.len() => return (requests, said, false),
             Parsed::Incomplete { .. } => end = bytes.len().min(end + step),
+            Parsed::Login { .. } => panic!("a login of who needs none"),
             Parsed::Request { consumed, request, .. } => {
                 requests.push(request.to_owned());
                 start += consumed;

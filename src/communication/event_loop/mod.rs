@@ -26,6 +26,7 @@ mod startup;
 mod turn;
 
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,8 +37,9 @@ use signal_hook::consts::signal::{SIGINT, SIGTERM};
 
 use self::durability::Durability;
 use self::sockets::{Order, Overdue, Sink, Table, TokenSet};
-use self::turn::Item;
+use self::turn::{Item, Speaker};
 use crate::caching::replay::Replay;
+use crate::communication::access::Gate;
 use crate::communication::http::Hosts;
 use crate::config::Config;
 use crate::disk;
@@ -96,6 +98,8 @@ impl Clock {
 /// A node with its sockets, its disk and its clock.
 struct EventLoop {
     config: Config,
+    /// What opens to the password, if there is one.
+    gate: Gate,
     /// The names under which HTTP clients may address this node.
     hosts: Arc<Hosts>,
     clock: Clock,
@@ -194,7 +198,7 @@ impl EventLoop {
         for _ in 0..ACCEPTS_A_TURN {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
-                Ok((stream, _)) => self.welcome(stream, now),
+                Ok((stream, from)) => self.welcome(stream, from.ip(), now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
@@ -211,7 +215,7 @@ impl EventLoop {
         self.accept_at = now.mono;
     }
 
-    fn welcome(&mut self, stream: mio::net::TcpStream, now: Now) {
+    fn welcome(&mut self, stream: mio::net::TcpStream, from: IpAddr, now: Now) {
         self.node.stats.total_connections += 1;
         if self.table.is_crowded(&self.config.limits) {
             self.node.stats.rejected_connections += 1;
@@ -219,7 +223,10 @@ impl EventLoop {
             return;
         }
         match self.table.open(stream, None, &self.poll, now.mono) {
-            Ok(token) => self.ready.insert(token),
+            Ok(token) => {
+                self.table.speakers[token] = Speaker::with(self.gate.admit(from.to_canonical().is_loopback()));
+                self.ready.insert(token);
+            }
             Err(error) => warn!("cannot watch a new connection: {error}"),
         }
     }

@@ -20,6 +20,7 @@ use super::{Clock, EventLoop, LISTENER, waker, watch_signals};
 use crate::caching::cache::Bounds;
 use crate::caching::journal::{Journal, SegmentName};
 use crate::caching::replay::Replay;
+use crate::communication::access::Gate;
 use crate::communication::http::Hosts;
 use crate::config::{Config, OnSilence, Sync};
 use crate::disk::{Folder, Syncer};
@@ -66,6 +67,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     info!("node {} listens on {}:{}", config.local.node_id, config.local.node_address, config.local.node_port);
     let hosts = Arc::new(Hosts::new(config.hosts()));
     Ok(EventLoop {
+        gate: Gate::new(&config.security.password),
         config,
         hosts,
         clock,

@@ -18,6 +18,7 @@ use mio::event::Event;
 
 use super::EventLoop;
 use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, has_room};
+use crate::communication::access::{Gate, Pass};
 use crate::communication::buffer::{Buffer, Filled};
 use crate::communication::connection::HIGH_WATER;
 use crate::communication::peer::{self, Frame};
@@ -27,6 +28,7 @@ use crate::config::Limits;
 use crate::hash::KeyHash;
 use crate::node::command::Request;
 use crate::node::message::Message;
+use crate::node::reply::{Failure, Reply};
 use crate::node::{Asked, ClientId, Node};
 use crate::time::{Mono, Now};
 use crate::topology::peers::LinkId;
@@ -45,6 +47,8 @@ const MESSAGES_A_TURN: usize = 1_024;
 #[derive(Debug, Default)]
 pub(super) struct Speaker {
     dialect: Dialect,
+    /// What its client may do.
+    pass: Pass,
     /// What was parsed and could not be carried out, since its client does not read.
     held: VecDeque<Work<'static>>,
     /// Bytes of the input that this turn has taken.
@@ -65,6 +69,10 @@ pub(super) struct Speaker {
 #[derive(Debug)]
 enum Work<'a> {
     Request(Request<'a>, Form),
+    /// A request that goes no further than the gate.
+    Denied(Form, Failure),
+    /// What came of a login, and how it is written.
+    Login(Option<Form>, Result<(), Failure>),
     Answer(Cow<'static, [u8]>, Group),
     LastWord(Cow<'static, [u8]>),
     /// What a peer says, and where in the input it begins.
@@ -80,6 +88,11 @@ pub(super) struct Item<'a> {
 }
 
 impl Speaker {
+    /// A speaker who may do so much.
+    pub(super) fn with(pass: Pass) -> Speaker {
+        Speaker { pass, ..Speaker::default() }
+    }
+
     /// Since when a command is begun and not finished.
     pub(super) fn begun(&self) -> Option<Mono> {
         self.begun.map(|(since, _)| since)
@@ -139,6 +152,8 @@ impl Work<'_> {
     fn to_owned(&self) -> Work<'static> {
         match self {
             Work::Request(request, form) => Work::Request(request.to_owned(), *form),
+            Work::Denied(form, failure) => Work::Denied(*form, failure.clone()),
+            Work::Login(form, outcome) => Work::Login(*form, outcome.clone()),
             Work::Answer(bytes, group) => Work::Answer(bytes.clone(), *group),
             Work::LastWord(bytes) => Work::LastWord(bytes.clone()),
             Work::Message(..) => Work::LastWord(Cow::Borrowed(b"")),
@@ -150,7 +165,8 @@ impl Work<'_> {
         match self {
             Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }, _) => node.hash_of(command),
             Work::Message(Message::Mirror { change, .. }, _) => change.key().map_or_else(KeyHash::default, |key| node.hash(key)),
-            Work::Request(Request::Admin(_), _) | Work::Answer(..) | Work::LastWord(_) | Work::Message(..) => KeyHash::default(),
+            Work::Request(Request::Admin(_), _) | Work::Denied(..) | Work::Login(..) => KeyHash::default(),
+            Work::Answer(..) | Work::LastWord(_) | Work::Message(..) => KeyHash::default(),
         }
     }
 }
@@ -321,7 +337,7 @@ impl EventLoop {
                 }
             } else {
                 speaker.dialect.set_clock(now.wall.0);
-                collect_pieces(token, speaker, buffer, &self.config.limits, now.mono, &mut batch);
+                collect_pieces(token, speaker, buffer, (&self.config.limits, &self.gate), now.mono, &mut batch);
             }
         }
         for item in &mut batch {
@@ -386,7 +402,14 @@ fn visitor(socket: &Socket, hosts: &Arc<http::Hosts>) -> http::Visitor {
 }
 
 /// Parses what a client has sent, up to the turn's share.
-fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, limits: &Limits, now: Mono, batch: &mut Vec<Item<'a>>) {
+fn collect_pieces<'a>(
+    token: usize,
+    speaker: &mut Speaker,
+    buffer: &'a Buffer,
+    (limits, gate): (&Limits, &Gate),
+    now: Mono,
+    batch: &mut Vec<Item<'a>>,
+) {
     let mut add = |work| batch.push(Item { token, hash: KeyHash::default(), work });
     let held = std::mem::take(&mut speaker.held);
     let share = PIECES_A_TURN.saturating_sub(held.len());
@@ -399,7 +422,7 @@ fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, l
             return;
         }
         let input = &buffer.pending()[speaker.taken..];
-        match speaker.dialect.next(input, limits) {
+        match speaker.dialect.next(input, limits, speaker.pass.access()) {
             Parsed::Incomplete { in_command } => {
                 speaker.hungry = true;
                 speaker.note_begun(in_command, speaker.passed + input.len(), now);
@@ -407,7 +430,18 @@ fn collect_pieces<'a>(token: usize, speaker: &mut Speaker, buffer: &'a Buffer, l
             }
             Parsed::Request { consumed, request, form } => {
                 speaker.on_piece(consumed);
-                add(Work::Request(request, form));
+                add(match speaker.pass.check(&request, &form) {
+                    Ok(()) => Work::Request(request, form),
+                    Err(failure) => Work::Denied(form, failure),
+                });
+            }
+            Parsed::Login { .. } if speaker.pass.is_spent() => {
+                speaker.ended = true;
+                add(Work::LastWord(Cow::Borrowed(b"")));
+            }
+            Parsed::Login { consumed, password, form } => {
+                speaker.on_piece(consumed);
+                add(Work::Login(form, gate.log_in(&mut speaker.pass, &password)));
             }
             Parsed::Answer { consumed, bytes, group } => {
                 speaker.on_piece(consumed);
@@ -485,10 +519,26 @@ fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut
             node.on_request(now, ClientId { connection, slot }, hash, &request, sink);
             sink.table.0[token].end();
         }
+        Work::Denied(form, failure) => answer(token, form, &Reply::Failed(&failure), sink),
+        Work::Login(form, outcome) => {
+            node.stats.auth_cmds += 1;
+            node.stats.auth_errors += u64::from(outcome.is_err());
+            if let Some(form) = form {
+                answer(token, form, &outcome.as_ref().map_or_else(Reply::Failed, |()| Reply::Done), sink);
+            }
+        }
         Work::Answer(bytes, group) => sink.table.0[token].say(&bytes, group),
         Work::LastWord(bytes) => sink.table.0[token].say_last(&bytes),
         Work::Message(..) => {}
     }
+}
+
+/// Answers, in its turn, what the node was not asked.
+fn answer(token: usize, form: Form, reply: &Reply<'_>, sink: &mut Sink<'_>) {
+    let output = &mut sink.table.0[token];
+    let slot = output.begin(form);
+    output.answer(slot, b"", reply);
+    output.end();
 }
 
 #[cfg(test)]
@@ -499,11 +549,12 @@ mod tests {
     #[test]
     fn an_upload_is_stalled_only_when_it_does_not_go_on() {
         let limits = Limits { max_value: 1 << 20, ..Config::default().limits };
-        let mut speaker = Speaker { dialect: Dialect::Http(http::Parser::default()), ..Speaker::default() };
+        let gate = Gate::new("");
+        let mut speaker = Speaker { dialect: Dialect::Http(http::Parser::default()), ..Speaker::with(gate.admit(true)) };
         let (mut buffer, mut pool) = (Buffer::default(), crate::communication::buffer::Pool::default());
         let mut hear = |mut bytes: &[u8], at: u64| {
             buffer.fill(&mut bytes, &mut pool).expect("a slice does not fail");
-            collect_pieces(0, &mut speaker, &buffer, &limits, Mono(at), &mut Vec::new());
+            collect_pieces(0, &mut speaker, &buffer, (&limits, &gate), Mono(at), &mut Vec::new());
             buffer.consume(std::mem::take(&mut speaker.taken));
             speaker.begun()
         };

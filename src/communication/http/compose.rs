@@ -73,6 +73,7 @@ const NO_CONTENT: &str = "204 No Content";
 const NOT_MODIFIED: &str = "304 Not Modified";
 const CREATED: &str = "201 Created";
 const NOT_FOUND: &str = "404 Not Found";
+const UNAUTHORIZED: &str = "401 Unauthorized";
 const UNAVAILABLE: &str = "503 Service Unavailable";
 
 const BYTES: &[u8] = b"application/octet-stream";
@@ -81,6 +82,7 @@ const JSON: &[u8] = b"application/json";
 const PROMETHEUS: &[u8] = b"text/plain; version=0.0.4; charset=utf-8";
 const NOTHING: &[u8] = b"";
 
+const WHO_ARE_YOU: &str = "WWW-Authenticate: Basic realm=\"spydercache\"\r\n";
 const RETRY_SOON: &str = "Retry-After: 1\r\n";
 /// Beside a content type that a client has chosen: it is to be taken at its word.
 const NO_SNIFFING: &str = "X-Content-Type-Options: nosniff\r\n";
@@ -121,6 +123,12 @@ impl Form {
     #[must_use]
     pub(super) fn closes(&self) -> bool {
         self.connection == Connection::Close
+    }
+
+    /// Does every reply in this form say nothing that a stranger may not know? Whether a node is ready, load balancers ask without a password.
+    #[must_use]
+    pub fn tells_no_secret(&self) -> bool {
+        self.view == View::Ready
     }
 
     /// Writes `reply` behind `output`. The key is not repeated to the client.
@@ -199,6 +207,8 @@ impl Form {
             Failure::Unreachable | Failure::Overloaded | Failure::Elsewhere => (UNAVAILABLE, RETRY_SOON),
             Failure::OutcomeUnknown => ("502 Bad Gateway", ""),
             Failure::Refused(_) => ("409 Conflict", ""),
+            Failure::Unauthenticated | Failure::WrongPassword | Failure::NoPassword => (UNAUTHORIZED, WHO_ARE_YOU),
+            Failure::Forbidden => ("403 Forbidden", ""),
         };
         self.error(status, failure.text(), headers, output);
     }

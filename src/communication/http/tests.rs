@@ -157,6 +157,7 @@ fn play(stream: &[u8], step: usize) -> Played {
                 consumed += taken;
                 output.extend_from_slice(&bytes);
             }
+            Parsed::Login { .. } => panic!("a login of who needs none"),
             Parsed::Skip { consumed: taken } => {
                 assert!(taken > 0);
                 consumed += taken;

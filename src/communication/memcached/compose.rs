@@ -10,12 +10,14 @@ use crate::node::reply::{Failure, Reply, Value};
 
 pub(super) const END: &[u8] = b"END\r\n";
 pub(super) const OK: &[u8] = b"OK\r\n";
+const STORED: &[u8] = b"STORED\r\n";
 pub(super) const RESET: &[u8] = b"RESET\r\n";
 pub(super) const ERROR: &[u8] = b"ERROR\r\n";
 pub(super) const BAD_FORMAT: &[u8] = b"CLIENT_ERROR bad command line format\r\n";
 pub(super) const BAD_CHUNK: &[u8] = b"CLIENT_ERROR bad data chunk\r\n";
 pub(super) const BAD_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";
 pub(super) const BAD_DELTA: &[u8] = b"CLIENT_ERROR invalid numeric delta argument\r\n";
+pub(super) const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated\r\n";
 pub(super) const LINE_TOO_LONG: &[u8] = b"CLIENT_ERROR line too long\r\n";
 pub(super) const TOO_LARGE: &[u8] = b"SERVER_ERROR object too large for cache\r\n";
 pub(super) const UNFITTING: &[u8] = b"SERVER_ERROR the answer does not fit the command\r\n";
@@ -38,6 +40,8 @@ enum Kind {
     Change,
     /// The removal of a key whose new value was refused: whatever comes of it, the refusal is what the client has to know.
     Refusal,
+    /// A login that looks like a `set`.
+    Login,
     /// A question about node or pool, or an order to it.
     Admin,
     /// `stats reset`.
@@ -49,6 +53,8 @@ enum Kind {
 impl Form {
     pub(super) const ADMIN: Form = Form { kind: Kind::Admin, quiet: false };
     pub(super) const RESET: Form = Form { kind: Kind::Reset, quiet: false };
+
+    pub(super) const LOGIN: Form = Form { kind: Kind::Login, quiet: false };
 
     pub(super) fn read(with_version: bool, group: Group) -> Form {
         Form { kind: Kind::Read { with_version, group }, quiet: false }
@@ -76,7 +82,7 @@ impl Form {
     pub fn group(&self) -> Group {
         match self.kind {
             Kind::Read { group, .. } => group,
-            Kind::Change | Kind::Refusal | Kind::Admin | Kind::Reset | Kind::Meta(_) => Group::Alone,
+            Kind::Change | Kind::Refusal | Kind::Login | Kind::Admin | Kind::Reset | Kind::Meta(_) => Group::Alone,
         }
     }
 
@@ -96,8 +102,9 @@ impl Form {
                 (Kind::Admin, Reply::Page(page)) => admin::compose_keys(page, output),
                 (Kind::Admin, Reply::Done) => output.extend_from_slice(OK),
                 (Kind::Reset, Reply::Done) => output.extend_from_slice(RESET),
+                (Kind::Login, Reply::Done) => output.extend_from_slice(STORED),
                 (Kind::Change, _) => output.extend_from_slice(word_for(reply)),
-                (Kind::Admin | Kind::Reset | Kind::Meta(_), _) => output.extend_from_slice(UNFITTING),
+                (Kind::Login | Kind::Admin | Kind::Reset | Kind::Meta(_), _) => output.extend_from_slice(UNFITTING),
             }
         }
         Composed { failed, close: false }
@@ -135,7 +142,7 @@ fn push_value(key: &[u8], value: &Value<'_>, with_version: bool, output: &mut Ve
 /// The line for what became of a change.
 fn word_for(reply: &Reply<'_>) -> &'static [u8] {
     match reply {
-        Reply::Stored { .. } => b"STORED\r\n",
+        Reply::Stored { .. } => STORED,
         Reply::NotStored => b"NOT_STORED\r\n",
         Reply::Exists => b"EXISTS\r\n",
         Reply::Miss => b"NOT_FOUND\r\n",

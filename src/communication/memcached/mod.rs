@@ -15,12 +15,13 @@
 //! length of a value is senseless. Whoever sends that loses the connection here, except for making the same mistake again.
 //!
 //! `line` cuts lines into words and numbers; `storage` reads the lines that a value follows; `verbs` reads the others; `meta` has the meta
-//! commands (`mg`, `ms` ...), with keys in `base64`; `compose` writes replies. Not here: memcached's binary protocol,
-//! which is a dialect of its own.
+//! commands (`mg`, `ms` ...), with keys in `base64`; `compose` writes replies. Where there is a password, `login` hears who has not shown it,
+//! and nothing else does. Not here: memcached's binary protocol, which is a dialect of its own.
 
 mod base64;
 mod compose;
 mod line;
+mod login;
 mod meta;
 mod storage;
 mod verbs;
@@ -37,6 +38,7 @@ use crate::node::command::{Action, Command, Expiry, Removal, Request, Store, Sto
 pub use self::compose::Form;
 pub(super) use self::compose::push_text;
 pub(super) use self::line::{MAX_KEY, expiry_of, is_key};
+pub use self::login::next_of_stranger;
 
 /// The last word to a client that has begun a command and not finished it.
 pub const UNFINISHED: &[u8] = b"CLIENT_ERROR command not finished in time\r\n";
@@ -337,6 +339,7 @@ mod tests {
                     consumed
                 }
                 Parsed::Skip { consumed } => consumed,
+                Parsed::Login { .. } => panic!("a login of who needs none"),
                 Parsed::Close { bytes } => {
                     seen.push(Seen::Closed(String::from_utf8(bytes.into_owned()).unwrap()));
                     return (seen, 0);

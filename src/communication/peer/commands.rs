@@ -130,6 +130,8 @@ impl Writer<'_> {
             Failure::Refused(why) => (6, why.as_str()),
             Failure::Elsewhere => (7, ""),
             Failure::Overflow => (8, ""),
+            // Who may ask is decided where the client is: these are never said between nodes.
+            Failure::Unauthenticated | Failure::WrongPassword | Failure::NoPassword | Failure::Forbidden => (6, failure.text()),
         };
         self.number(code).text(why)
     }

@@ -25,6 +25,8 @@ pub(super) enum Step<'a> {
     Each(Each),
     /// An answer that needs no node.
     Say(Cow<'static, [u8]>),
+    /// The client shows a password; what comes of it is the reply, or, with no kind, the same command is read again.
+    Login(&'a [u8], Option<Kind>),
     /// So many commands were queued, and their bytes are these.
     Play(usize, Vec<u8>),
     /// The last word.
@@ -199,6 +201,11 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
 }
 
 impl Spec {
+    /// May it be called before the password was shown?
+    pub(super) fn is_for_strangers(&self) -> bool {
+        matches!(self.name, "auth" | "hello" | "quit" | "reset")
+    }
+
     /// Does it take so many words, its name included?
     pub(super) fn takes(&self, words: usize) -> bool {
         let least = usize::from(self.arity.unsigned_abs());

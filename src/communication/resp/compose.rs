@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Bulk,
     /// The same as the only one of an array.
     BulkAlone,
+    /// What `RESET` says.
+    Reset,
     /// Nothing but an error.
     Nothing,
     /// A part of the value, by its first and last place; below 0 counts from the end.
@@ -89,6 +91,15 @@ pub(super) enum Object {
     Frequency,
 }
 
+pub(super) const RESET: &[u8] = b"+RESET\r\n";
+pub(super) const NO_AUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+pub(super) const WRONG_PASSWORD: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+pub(super) const HELLO_NO_AUTH: &[u8] =
+    b"-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+    <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time\r\n";
+const NO_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+    configuration is correct?\r\n";
+
 const PLAIN: Composed = Composed { failed: false, close: false };
 
 impl Form {
@@ -100,6 +111,10 @@ impl Form {
 
     /// Writes `reply` behind `output`.
     pub fn compose(&self, _key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
+        if self.kind == Kind::Reset {
+            output.extend_from_slice(RESET);
+            return PLAIN;
+        }
         if let Reply::Failed(failure) = reply {
             push_failure(failure, self.kind, output);
             return Composed { failed: true, close: false };
@@ -274,6 +289,10 @@ fn push_failure(failure: &Failure, kind: Kind, output: &mut Vec<u8>) {
         (Failure::Overflow, _) => "ERR increment or decrement would overflow",
         (Failure::TooLarge, _) => "ERR string exceeds maximum allowed size (limits.max_value)",
         (Failure::OutOfMemory, _) => "OOM command not allowed when used memory > 'maxmemory'.",
+        (Failure::Unauthenticated, _) => return output.extend_from_slice(NO_AUTH),
+        (Failure::WrongPassword, _) => return output.extend_from_slice(WRONG_PASSWORD),
+        (Failure::NoPassword, _) => return output.extend_from_slice(NO_PASSWORD),
+        (failure @ Failure::Forbidden, _) => return output.extend_from_slice(&error(&format!("NOPERM {}", failure.text()))),
         (failure, _) => return output.extend_from_slice(&error(&format!("ERR {}", failure.text()))),
     };
     output.extend_from_slice(&error(text));

@@ -34,9 +34,10 @@ mod transaction;
 use std::borrow::Cow;
 
 use self::commands::{Call, Each, LONGEST_NAME, Step, find, unknown};
-use self::compose::{Kind, OK, error};
+use self::compose::{Kind, NO_AUTH, OK, error};
 use self::frame::{Args, Frame, Framer, array_of_line, push_header, string_at_front};
 use self::session::Session;
+use crate::communication::access::Access;
 use crate::communication::protocol::{self, Group, Parsed, Sniffed};
 use crate::config::Limits;
 use crate::node::command::Request;
@@ -100,8 +101,8 @@ impl Parser {
     }
 
     /// Takes the next piece off the front of `input`.
-    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
-        self.session.max_key = limits.max_key;
+    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits, access: Access) -> Parsed<'a> {
+        (self.session.max_key, self.session.access) = (limits.max_key, access);
         match self.replay.take() {
             Some(replay) => self.play(replay, limits),
             None => self.piece(input, limits),
@@ -148,6 +149,7 @@ impl Parser {
         let refused = match find(name) {
             None => unknown(name, args),
             Some(spec) if !spec.takes(words) => Call { spec, args }.wrong_number(),
+            Some(spec) if self.session.access == Access::Stranger && !spec.is_for_strangers() => Cow::Borrowed(NO_AUTH),
             Some(spec) => match &mut self.session.queue {
                 Some(queue) if !spec.immediate => return said(bytes.len(), queue.add(bytes)),
                 _ => return self.call(&Call { spec, args }, bytes.len()),
@@ -164,6 +166,11 @@ impl Parser {
             Err(refusal) => said(consumed, refusal),
             Ok(Step::Say(bytes)) => said(consumed, bytes),
             Ok(Step::Ask(request, kind)) => self.ask(consumed, request, kind, Group::Alone),
+            Ok(Step::Login(password, Some(kind))) => {
+                let form = Form { kind, resp3: self.session.resp3, group: Group::Alone };
+                Parsed::Login { consumed, password: Cow::Borrowed(password), form: Some(protocol::Form::Resp(form)) }
+            }
+            Ok(Step::Login(password, None)) => Parsed::Login { consumed: 0, password: Cow::Borrowed(password), form: None },
             Ok(Step::Each(each)) => self.begin(each, call.args, consumed),
             Ok(Step::Close(bytes)) => Parsed::Close { bytes: Cow::Borrowed(bytes) },
             Ok(Step::Play(count, bytes)) => {
@@ -229,6 +236,9 @@ fn said(consumed: usize, bytes: Cow<'static, [u8]>) -> Parsed<'static> {
 fn detached(piece: Parsed<'_>) -> (usize, Parsed<'static>) {
     match piece {
         Parsed::Request { consumed, request, form } => (consumed, Parsed::Request { consumed: 0, request: request.to_owned(), form }),
+        Parsed::Login { consumed, password, form } => {
+            (consumed, Parsed::Login { consumed: 0, password: Cow::Owned(password.into_owned()), form })
+        }
         Parsed::Answer { consumed, bytes, group } => (consumed, Parsed::Answer { consumed: 0, bytes, group }),
         Parsed::Skip { consumed } => (consumed, Parsed::Skip { consumed: 0 }),
         Parsed::Close { bytes } => (0, Parsed::Close { bytes }),

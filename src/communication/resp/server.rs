@@ -6,13 +6,14 @@
 use std::borrow::Cow;
 
 use super::commands::{COMMANDS, Call, Handled, Refusal, Spec, Step, find, refuse, repeated};
-use super::compose::{Kind, OK, PONG, error, null, push_map, push_number};
+use super::compose::{HELLO_NO_AUTH, Kind, OK, PONG, RESET, WRONG_PASSWORD, error, null, push_map, push_number};
 use super::database::{DATABASES, Database};
 use super::frame::{Args, push_header, push_string};
 use super::info::{REDIS_VERSION, Sections};
 use super::keys::lower;
 use super::session::Session;
 use super::strings::{integer, syntax};
+use crate::communication::access::Access;
 use crate::glob;
 use crate::node::command::{Admin, Request};
 
@@ -68,9 +69,13 @@ pub(super) fn quit<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
     Ok(Step::Close(OK))
 }
 
+/// Whoever had shown the password is a stranger again.
 pub(super) fn reset<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
     session.reset();
-    say(&b"+RESET\r\n"[..])
+    match session.access {
+        Access::Granted => Ok(Step::Login(b"", Some(Kind::Reset))),
+        Access::Open | Access::Stranger => say(RESET),
+    }
 }
 
 pub(super) fn select<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
@@ -95,15 +100,25 @@ pub(super) fn hello<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
         Some(Ok(_)) => return Err(refuse("NOPROTO unsupported protocol version")),
         Some(Err(_)) => return Err(refuse("ERR Protocol version is not an integer or out of range")),
     };
-    let mut name = None;
+    let (mut name, mut password) = (None, None);
     while let Some(option) = options.next() {
         if option.eq_ignore_ascii_case(b"AUTH") && options.len() >= 2 {
-            check_user(options.next().unwrap_or_default())?;
-            options.next();
+            check_user(session, options.next().unwrap_or_default())?;
+            password = options.next();
         } else if option.eq_ignore_ascii_case(b"SETNAME") && options.len() >= 1 {
             name = options.next().map(checked_name).transpose()?;
         } else {
             return Err(refuse(format!("ERR Syntax error in HELLO option '{}'", repeated(option))));
+        }
+    }
+    if session.access != Access::Open {
+        match password.filter(|_| !std::mem::take(&mut session.has_shown)) {
+            Some(password) => {
+                session.has_shown = true;
+                return Ok(Step::Login(password, None));
+            }
+            None if session.access == Access::Granted => {}
+            None => return Err(Cow::Borrowed(if password.is_some() { WRONG_PASSWORD } else { HELLO_NO_AUTH })),
         }
     }
     session.resp3 = resp3;
@@ -131,20 +146,23 @@ fn greeting(session: &Session) -> Vec<u8> {
     answer
 }
 
-/// `AUTH [user] password`: as a Redis without a password answers.
-pub(super) fn auth<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
-    match (call.args.len(), call.words()) {
-        (2, Ok([user])) => check_user(user).and_then(|()| ok()),
-        (1, _) => Err(refuse(
-            "ERR AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
+/// `AUTH [user] password`. Where there is no password, the default user needs none.
+pub(super) fn auth<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let words = call.args.len();
+    let password = call.args.last().unwrap_or_default();
+    match (words, call.words()?) {
+        (1, [_]) => Ok(Step::Login(password, Some(Kind::Ok))),
+        (2, [user]) => {
+            check_user(session, user)?;
+            if session.access == Access::Open { ok() } else { Ok(Step::Login(password, Some(Kind::Ok))) }
+        }
         _ => Err(syntax()),
     }
 }
 
-fn check_user(user: &[u8]) -> Result<(), Refusal> {
-    if user == b"default" { Ok(()) } else { Err(refuse("WRONGPASS invalid username-password pair or user is disabled.")) }
+/// There are no users: with a password any name may stand beside it, without one only Redis's own.
+fn check_user(session: &Session, user: &[u8]) -> Result<(), Refusal> {
+    if user == b"default" || session.access != Access::Open { Ok(()) } else { Err(Cow::Borrowed(WRONG_PASSWORD)) }
 }
 
 fn checked_name(name: &[u8]) -> Result<&[u8], Refusal> {

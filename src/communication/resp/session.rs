@@ -5,6 +5,7 @@ use super::compose::Kind;
 use super::database::Database;
 use super::scripts::Learnt;
 use super::transaction::Queue;
+use crate::communication::access::Access;
 use crate::node::command::{Action, Command, Request};
 
 /// The state of a connection that outlives a command.
@@ -22,6 +23,10 @@ pub(super) struct Session {
     pub(super) learnt: Learnt,
     /// The wall clock when the present command came, in milliseconds since 1970.
     pub(super) now_ms: u64,
+    /// What the client may do.
+    pub(super) access: Access,
+    /// It has shown a password in a `HELLO` that comes again.
+    pub(super) has_shown: bool,
     /// Longest key.
     pub(super) max_key: usize,
     dice: u64,
@@ -62,8 +67,8 @@ impl Session {
 
     /// As it was when the connection was opened.
     pub(super) fn reset(&mut self) {
-        let Session { id, now_ms, max_key, dice, .. } = *self;
+        let Session { id, now_ms, access, max_key, dice, .. } = *self;
         let learnt = std::mem::take(&mut self.learnt);
-        *self = Session { id, now_ms, max_key, dice, learnt, ..Session::default() };
+        *self = Session { id, now_ms, access, max_key, dice, learnt, ..Session::default() };
     }
 }

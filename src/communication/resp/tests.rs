@@ -10,6 +10,7 @@ use crate::prng::Prng;
 enum Seen {
     Asked(Request<'static>, protocol::Form),
     Said(String, Group),
+    Shown(String, bool),
     Closed(String),
 }
 
@@ -18,11 +19,19 @@ fn limits() -> Limits {
 }
 
 /// Feeds `bytes` in pieces whose lengths `step` draws, as a connection does, and tells what is seen and how much is left unread.
-fn feed(bytes: &[u8], mut step: impl FnMut() -> usize) -> (Vec<Seen>, usize) {
+fn feed(bytes: &[u8], step: impl FnMut() -> usize) -> (Vec<Seen>, usize) {
+    feed_as(Access::Open, bytes, step)
+}
+
+/// The password.
+const SECRET: &[u8] = b"secret";
+
+/// The same, for a client who may do so much until it shows a password.
+fn feed_as(mut access: Access, bytes: &[u8], mut step: impl FnMut() -> usize) -> (Vec<Seen>, usize) {
     let (mut parser, limits, mut seen, mut start, mut end) = (Parser::new(7), limits(), Vec::new(), 0, 0);
     loop {
         let input = &bytes[start..end];
-        start += match parser.next(input, &limits) {
+        start += match parser.next(input, &limits, access) {
             Parsed::Incomplete { in_command } => {
                 assert_eq!(in_command, !input.is_empty());
                 if end == bytes.len() {
@@ -37,6 +46,11 @@ fn feed(bytes: &[u8], mut step: impl FnMut() -> usize) -> (Vec<Seen>, usize) {
             }
             Parsed::Answer { consumed, bytes, group } => {
                 seen.push(Seen::Said(bytes.escape_ascii().to_string(), group));
+                consumed
+            }
+            Parsed::Login { consumed, password, form } => {
+                access = if *password == *SECRET { Access::Granted } else { Access::Stranger };
+                seen.push(Seen::Shown(password.escape_ascii().to_string(), form.is_some()));
                 consumed
             }
             Parsed::Skip { consumed } => {
@@ -230,4 +244,35 @@ fn any_bytes_are_taken_without_panic_and_mean_the_same_in_any_pieces() {
         let whole = feed(&bytes, || usize::MAX / 2);
         assert_eq!(feed(&bytes, || 1), whole, "seed {seed}");
     }
+}
+
+/// What a client sees who has not shown the password, in few words.
+fn as_stranger(lines: &str) -> Vec<String> {
+    let seen = feed_as(Access::Stranger, lines.as_bytes(), || 3).0;
+    let brief = |seen: &Seen| match seen {
+        Seen::Asked(..) => "asked".to_owned(),
+        Seen::Said(text, _) | Seen::Closed(text) => text.split([' ', '\\']).next().unwrap_or_default().to_owned(),
+        Seen::Shown(password, is_answered) => format!("shows {password}{}", if *is_answered { "" } else { " first" }),
+    };
+    seen.iter().map(brief).collect()
+}
+
+#[test]
+fn a_stranger_can_do_nothing_but_log_in() {
+    assert_eq!(
+        as_stranger("GET k\r\nPING\r\nMULTI\r\nCOMMAND\r\nHELLO 3\r\nRESET\r\n"),
+        ["-NOAUTH"; 5].iter().chain(&["+RESET"]).copied().collect::<Vec<_>>()
+    );
+    assert_eq!(as_stranger("AUTH wrong\r\nGET k\r\n"), ["shows wrong", "-NOAUTH"]);
+    assert_eq!(as_stranger("AUTH secret\r\nGET k\r\nRESET\r\nGET k\r\n"), ["shows secret", "asked", "shows ", "-NOAUTH"]);
+    assert_eq!(as_stranger("AUTH anybody secret\r\nGET k\r\n"), ["shows secret", "asked"]);
+    assert_eq!(as_stranger("QUIT\r\n"), ["+OK"]);
+}
+
+#[test]
+fn a_greeting_may_show_the_password() {
+    assert_eq!(as_stranger("HELLO 3 AUTH default secret SETNAME me\r\nGET k\r\n"), ["shows secret first", "%7", "asked"]);
+    assert_eq!(as_stranger("HELLO 3 AUTH default wrong\r\nHELLO 3\r\n"), ["shows wrong first", "-WRONGPASS", "-NOAUTH"]);
+    let array = "*5\r\n$5\r\nHELLO\r\n$1\r\n2\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$6\r\nsecret\r\n";
+    assert_eq!(as_stranger(array), ["shows secret first", "*14"]);
 }
