@@ -26,10 +26,41 @@ const KNOWS: [(&str, &[&str]); 20] = [
     // The dialects know what is asked and answered, in whose names, and within which limits.
     (
         "communication/memcached",
-        &["communication::protocol", "communication::admin", "node::command", "node::reply", "caching::Version", "config::Limits"],
+        &[
+            "communication::protocol",
+            "communication::admin",
+            "communication::base64",
+            "node::command",
+            "node::reply",
+            "caching::Version",
+            "config::Limits",
+        ],
     ),
-    ("communication/resp", &["communication::protocol", "node::command", "node::reply", "caching::Version", "config::Limits", "glob"]),
-    ("communication/http", &["communication::protocol", "node::command", "node::reply", "caching::Version", "config::Limits", "stats"]),
+    (
+        "communication/http",
+        &[
+            "communication::protocol",
+            "communication::access",
+            "communication::base64",
+            "node::command",
+            "node::reply",
+            "caching::Version",
+            "config::Limits",
+            "stats",
+        ],
+    ),
+    (
+        "communication/resp",
+        &[
+            "communication::protocol",
+            "communication::access",
+            "node::command",
+            "node::reply",
+            "caching::Version",
+            "config::Limits",
+            "glob",
+        ],
+    ),
     (
         "communication",
         &[

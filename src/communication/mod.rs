@@ -7,6 +7,7 @@
 
 pub mod access;
 mod admin;
+mod base64;
 pub mod binary;
 pub mod buffer;
 pub mod connection;

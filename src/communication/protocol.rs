@@ -244,7 +244,7 @@ impl Dialect {
             Dialect::Memcached(_) if access == Access::Stranger => memcached::next_of_stranger(input),
             Dialect::Memcached(parser) => parser.next(input, limits),
             Dialect::Binary(parser) => parser.next(input, limits),
-            Dialect::Http(parser) => parser.next(input, limits),
+            Dialect::Http(parser) => parser.next_for(access, input, limits),
             Dialect::Resp(parser) => parser.next(input, limits, access),
         }
     }

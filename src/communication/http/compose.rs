@@ -193,7 +193,8 @@ impl Form {
     /// Writes what this dialect refuses by itself.
     pub(super) fn refuse(&self, refusal: Refusal, output: &mut Vec<u8>) {
         if refusal.allow.is_empty() {
-            self.error(refusal.status, refusal.line, "", output);
+            let headers = if refusal == refusal::UNAUTHENTICATED { WHO_ARE_YOU } else { "" };
+            self.error(refusal.status, refusal.line, headers, output);
         } else {
             self.error(refusal.status, refusal.line, &["Allow: ", refusal.allow, "\r\n"].concat(), output);
         }

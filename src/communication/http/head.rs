@@ -13,6 +13,7 @@ use memchr::memchr_iter;
 
 use super::refusal::{self, Refusal};
 use super::tags::{Tags, Weak};
+use crate::communication::base64;
 
 /// Most headers of a request.
 pub const MAX_HEADERS: usize = 64;
@@ -32,6 +33,8 @@ pub struct Head<'a> {
     pub expects: bool,
     /// Host: what the client takes this node for.
     pub host: Option<&'a [u8]>,
+    /// Authorization: the password, and whose it is.
+    pub authorization: &'a [u8],
     /// Origin: whose page a browser acts for.
     pub origin: Option<&'a [u8]>,
     /// Sec-Fetch-Site: what that page has to do with this node; empty if nothing is said.
@@ -138,6 +141,13 @@ impl<'a> Head<'a> {
         let connection = fields.connection(minor);
         Ok(Head { method, target, connection, body, expects: fields.head.expects && minor > 0, ..fields.head })
     }
+
+    /// The password shown with the request, as RFC 7617 writes it: `Basic`, and in base64 a user, a colon and the password. Empty if none is.
+    pub fn password(&self) -> Vec<u8> {
+        let scheme = self.authorization.get(..6).filter(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
+        let shown = scheme.and_then(|scheme| base64::decode(self.authorization[scheme.len()..].trim_ascii())).unwrap_or_default();
+        shown.iter().position(|byte| *byte == b':').map(|colon| shown[colon + 1..].to_vec()).unwrap_or_default()
+    }
 }
 
 /// Is it only the version that is wrong with this head's first line?
@@ -187,6 +197,8 @@ impl<'a> Fields<'a> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         if is("cache-control") {
             self.head.cache_control = value;
+        } else if is("authorization") {
+            self.head.authorization = value;
         } else if is("content-type") {
             self.head.media = value;
         } else if is("if-match") {
@@ -298,6 +310,23 @@ mod tests {
         ] {
             let text = format!("GET / HTTP/{version}\r\nHost: h\r\n{header}\r\n\r\n");
             assert_eq!(parse(&text).map(|head| head.connection), Ok(connection), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_stands_behind_the_colon_and_nothing_else_is_one() {
+        for (header, password) in [
+            ("Authorization: Basic dTpzZWNyZXQ=", &b"secret"[..]),
+            ("authorization: bAsIc dTpzZWNyZXQ=", b"secret"),
+            ("Authorization: Basic Onc6eA==", b"w:x"),
+            ("Authorization: Basic dQ==", b""),
+            ("Authorization: Basic dTpzZWNyZXQ", b""),
+            ("Authorization: Bearer dTpzZWNyZXQ=", b""),
+            ("Authorization: Basic", b""),
+            ("X: y", b""),
+        ] {
+            let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{header}\r\n\r\n");
+            assert_eq!(parse(&text).map(|head| head.password()), Ok(password.to_vec()), "{header}");
         }
     }
 

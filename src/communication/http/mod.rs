@@ -14,7 +14,8 @@
 //! [`compose`] and [`report`] write. The parser below is the order of these things and the little it must remember between two calls.
 //!
 //! A connection that has spoken HTTP speaks nothing else: a body is passed over or stored, never run. There are no ranges, no
-//! compression, no upgrade and no CORS headers.
+//! compression, no upgrade and no CORS headers. Where there is a password, each request shows its own (Basic) to the gate,
+//! [`access`](super::access), before it is looked at any further.
 
 mod body;
 mod chunks;
@@ -36,6 +37,7 @@ use self::compose::View;
 use self::head::{Body, Head, Search};
 use self::refusal::Refusal;
 use self::route::{Route, Upload, route};
+use super::access::Access;
 use super::protocol::{self, Group, Parsed, Sniffed};
 use crate::config::Limits;
 
@@ -95,6 +97,10 @@ pub struct Parser {
     needed: usize,
     /// This request's client was told to go on.
     continued: bool,
+    /// Where there is a password: what this request's client may do, as far as it was shown.
+    guarded: Option<Access>,
+    /// The gate was shown what this request says of a password.
+    shown: bool,
 }
 
 /// What the input begins with.
@@ -128,6 +134,13 @@ impl Parser {
             Stage::Chunks(chunks, _) => chunks.held(),
             Stage::Head | Stage::PassOver(_) | Stage::Ended => 0,
         }
+    }
+
+    /// Takes the next piece off the front of what somebody says who may do so much. Where there is a password each request shows its own, or
+    /// none: what was granted to one means nothing for the next, since a proxy may send them for different people.
+    pub fn next_for<'a>(&mut self, access: Access, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+        self.guarded = (access != Access::Open).then_some(access);
+        self.next(input, limits)
     }
 
     /// Takes the next piece off the front of `input`: all bytes not yet consumed.
@@ -171,7 +184,13 @@ impl Parser {
         if matches!(head.body, Body::Length(length) if length > limits.max_value as u64) {
             return self.end_with(refusal::BODY_TOO_LARGE, Form::new(head, View::Plain));
         }
+        if self.guarded.is_some() && !mem::replace(&mut self.shown, true) {
+            return Parsed::Login { consumed: 0, password: Cow::Owned(head.password()), form: None };
+        }
         let route = match self.admit(head, limits) {
+            Ok(route) if self.guarded == Some(Access::Stranger) && !route.is_public() => {
+                return self.refuse(refusal::UNAUTHENTICATED, head, end);
+            }
             Ok(route) => route,
             Err(refusal) => return self.refuse(refusal, head, end),
         };

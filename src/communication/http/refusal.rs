@@ -28,6 +28,8 @@ const fn not_allowed(allow: &'static str) -> Refusal {
 
 /// What can be done with keys.
 pub const METHODS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+/// The answer says how to log in.
+pub const UNAUTHENTICATED: Refusal = refusal("401 Unauthorized", "unauthenticated");
 
 // Heads whose end, or whose body's end, cannot be trusted. The connection closes.
 pub const BARE_LF: Refusal = bad("a line of the head ends without a carriage return");

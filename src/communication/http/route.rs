@@ -135,6 +135,14 @@ fn answers_old(length: usize) -> bool {
     length <= MOST_ANSWERED
 }
 
+impl Route<'_> {
+    /// May a stranger be told? Fixed texts are no secrets, and load balancers ask without a password whether a node is there and ready.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        matches!(self, Route::Say(_) | Route::Ask(_, View::Ready))
+    }
+}
+
 impl Method {
     fn parse(method: &str) -> Result<Method, Refusal> {
         match method {

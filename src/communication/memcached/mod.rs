@@ -15,10 +15,9 @@
 //! length of a value is senseless. Whoever sends that loses the connection here, except for making the same mistake again.
 //!
 //! `line` cuts lines into words and numbers; `storage` reads the lines that a value follows; `verbs` reads the others; `meta` has the meta
-//! commands (`mg`, `ms` ...), with keys in `base64`; `compose` writes replies. Where there is a password, `login` hears who has not shown it,
+//! commands (`mg`, `ms` ...), with keys in base64; `compose` writes replies. Where there is a password, `login` hears who has not shown it,
 //! and nothing else does. Not here: memcached's binary protocol, which is a dialect of its own.
 
-mod base64;
 mod compose;
 mod line;
 mod login;

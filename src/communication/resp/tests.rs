@@ -120,7 +120,7 @@ fn several_keys_are_several_requests_in_one_group() {
         .map(|seen| match seen {
             Seen::Asked(_, form) => form.group(),
             Seen::Said(_, group) => *group,
-            Seen::Closed(_) => panic!("closed"),
+            other => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(groups, [Group::Part, Group::Part, Group::Part, Group::Whole]);

@@ -5,7 +5,7 @@
 
 use super::flags::{Flags, MAX_OPAQUE, MAX_SHOWN};
 use crate::caching::Version;
-use crate::communication::memcached::base64;
+use crate::communication::base64;
 use crate::communication::memcached::compose::{UNFITTING, push_failure, push_number};
 use crate::communication::protocol::Composed;
 use crate::node::command::Number;

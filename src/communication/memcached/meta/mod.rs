@@ -23,11 +23,12 @@ mod flags;
 use std::borrow::Cow;
 
 use self::flags::Flags;
+use super::answer;
 use super::compose::{BAD_FORMAT, Form};
 use super::line::{MAX_KEY, Words, is_key, length};
 use super::storage::{Header, Storage};
-use super::{answer, base64};
 use crate::caching::Version;
+use crate::communication::base64;
 use crate::communication::protocol::Parsed;
 use crate::node::command::{Action, Claim, Command, Count, Delta, Expiry, Guard, Number, Removal, Request, StoreMode, Terms, Trace};
 

@@ -1,4 +1,4 @@
-//! Base64, in which meta commands write keys that hold blanks or control bytes: RFC 4648's first alphabet, padded.
+//! Base64, in which memcached's meta commands write keys that hold blanks or control bytes, and HTTP a password: RFC 4648's first alphabet, padded.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const PAD: u8 = b'=';
