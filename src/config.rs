@@ -145,7 +145,7 @@ pub struct Limits {
 pub struct Security {
     /// What clients must show; empty is none.
     pub password: String,
-    /// What peers must show; empty is none.
+    /// What peers must prove to know; empty is the password.
     pub pool_secret: String,
     /// Names under which HTTP clients may address this node, beside loopback's and its own.
     pub hosts: Vec<String>,
@@ -313,12 +313,26 @@ impl Config {
                 "network.heartbeat_ms should be at most {most}: a lease is half of silence_ms, and one lost heartbeat ends it"
             ));
         }
-        for (key, secret) in [("password", &self.security.password), ("pool_secret", &self.security.pool_secret)] {
-            if !secret.is_empty() {
-                warnings.push(format!("security.{key} is read, but without effect yet: nobody is asked for it"));
-            }
+        if self.listens_beyond_this_host() && self.security.password.is_empty() {
+            warnings.push(format!(
+                "LISTENING ON {} WITHOUT A PASSWORD: whoever reaches this port can read and change everything; set security.password",
+                self.local.node_address
+            ));
         }
         warnings
+    }
+
+    /// May others than this host connect?
+    #[must_use]
+    pub fn listens_beyond_this_host(&self) -> bool {
+        self.local.node_address.parse::<IpAddr>().is_ok_and(|ip| !ip.to_canonical().is_loopback())
+    }
+
+    /// What the nodes of the pool prove to each other. Where clients need a password nobody should get around it by speaking like a node.
+    #[must_use]
+    pub fn pool_secret(&self) -> &str {
+        let Security { password, pool_secret, .. } = &self.security;
+        if pool_secret.is_empty() { password } else { pool_secret }
     }
 
     /// Where this node listens, in the form in which its peers list it.
@@ -578,12 +592,26 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_effect_yet_is_said() {
-        assert_eq!(Config::default().warnings(), [""; 0]);
-        let ineffective = ["security.password=x", "security.pool_secret=y"];
-        let warnings = set(&ineffective).unwrap().warnings();
-        assert_eq!(warnings.len(), ineffective.len());
-        assert!(ineffective.iter().zip(&warnings).all(|(set, warning)| warning.starts_with(set.split('=').next().unwrap())));
+    fn a_port_that_others_reach_without_a_password_is_said_aloud() {
+        for (address, is_open) in [("127.0.0.1", false), ("::1", false), ("0.0.0.0", true), ("10.0.0.1", true), ("::", true)] {
+            let listen = format!("local.node_address={address}");
+            let warnings = set(&[&listen]).unwrap().warnings();
+            assert_eq!(warnings.len(), usize::from(is_open), "{warnings:?}");
+            assert!(warnings.iter().all(|warning| warning.contains("WITHOUT A PASSWORD") && warning.contains("security.password")));
+            assert_eq!(set(&[&listen, "security.password=x"]).unwrap().warnings(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_password_is_the_pools_secret_too_unless_there_is_another() {
+        for (assignments, secret) in [
+            (&[][..], ""),
+            (&["security.password=x"], "x"),
+            (&["security.pool_secret=y"], "y"),
+            (&["security.password=x", "security.pool_secret=y"], "y"),
+        ] {
+            assert_eq!(set(assignments).unwrap().pool_secret(), secret);
+        }
     }
 
     #[test]

@@ -31,6 +31,9 @@ const HOLDING_BYTES: usize = 16;
 /// The largest greeting: its first byte must be 0.
 pub const MAX_GREETING: usize = (1 << 24) - 1;
 
+/// The largest frame of who has not proven yet to know the pool's secret: room for a proof and the greeting right behind it.
+pub const MAX_UNPROVEN: usize = FRAME_SLACK;
+
 /// What the front of a link's input is. One lives at a time, on the stack: its size costs nothing.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, PartialEq)]
@@ -101,6 +104,8 @@ mod kind {
     pub const DOUBTS: u64 = 19;
     pub const SURVEY: u64 = 20;
     pub const HOLDINGS: u64 = 21;
+    pub const CHALLENGE: u64 = 22;
+    pub const PROOF: u64 = 23;
 }
 
 impl Writer<'_> {
@@ -109,6 +114,8 @@ impl Writer<'_> {
             Message::Hello(introduction) => self.array(6).number(kind::HELLO).introduction(introduction),
             Message::Welcome(introduction) => self.array(6).number(kind::WELCOME).introduction(introduction),
             Message::Refused { reason } => self.array(2).number(kind::REFUSED).text(reason),
+            Message::Challenge { nonce, name } => self.array(3).number(kind::CHALLENGE).bytes(nonce).text(name),
+            Message::Proof(proof) => self.array(2).number(kind::PROOF).bytes(proof),
             Message::Ping { number, pulse } => self.array(3).number(kind::PING).number(*number).pulse(pulse),
             Message::Pong { number, grant, pulse } => {
                 self.array(4).number(kind::PONG).number(*number).view_id(grant.unwrap_or_default()).pulse(pulse)
@@ -235,6 +242,11 @@ impl<'a> Reader<'a> {
             (kind::HELLO, 6) => Message::Hello(self.introduction()?),
             (kind::WELCOME, 6) => Message::Welcome(self.introduction()?),
             (kind::REFUSED, 2) => Message::Refused { reason: Cow::Borrowed(self.text()?) },
+            (kind::CHALLENGE, 3) => {
+                let nonce = self.bytes()?.try_into().map_err(|_| Malformed)?;
+                Message::Challenge { nonce, name: Cow::Borrowed(self.text()?) }
+            }
+            (kind::PROOF, 2) => Message::Proof(self.bytes()?.try_into().map_err(|_| Malformed)?),
             (kind::PING, 3) => Message::Ping { number: self.number()?, pulse: self.pulse()? },
             (kind::PONG, 4) => {
                 let (number, grant) = (self.number()?, self.view_id()?);
@@ -525,6 +537,8 @@ mod tests {
             Message::Hello(introduction.clone()),
             Message::Welcome(introduction),
             Message::Refused { reason: "no".into() },
+            Message::Challenge { nonce: [7; 16], name: "n".into() },
+            Message::Proof([9; 32]),
             Message::Ping { number: 0, pulse },
             Message::Pong { number: u64::MAX, grant: None, pulse: Pulse::default() },
             Message::Pong { number: 3, grant: Some(id), pulse },

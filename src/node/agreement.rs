@@ -631,6 +631,7 @@ mod tests {
             request_timeout_ms: 1_000,
             sync_matters: false,
             seed: 1,
+            secret: crate::node::Secret::default(),
             shown: Vec::new(),
             mistakes: Mistakes::default(),
         };

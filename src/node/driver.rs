@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use super::Mistakes;
 use super::message::{Message, RequestId};
 use super::reply::Reply;
+use super::{Mistakes, Secret};
 use crate::caching::cache::Bounds;
 use crate::topology::MemberId;
 use crate::topology::heartbeat::Pace;
@@ -78,8 +78,10 @@ pub struct Settings {
     pub request_timeout_ms: u64,
     /// Must segments be on disk before those they replace are removed?
     pub sync_matters: bool,
-    /// The seed of everything that is drawn.
+    /// The seed of everything that is drawn; from the operating system, where there are attackers.
     pub seed: u64,
+    /// What the nodes of the pool prove to each other.
+    pub secret: Secret,
     /// What `stats settings` shows.
     pub shown: Vec<(String, String)>,
     /// For tests.

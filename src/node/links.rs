@@ -36,7 +36,7 @@ impl Node {
         if !peer.on_dialled(link, self.settings.pace, now.mono) {
             return out.hang_up(link);
         }
-        out.send(link, &Message::Hello(self.introduction()));
+        self.greet(link, out);
     }
 
     /// The driver has not reached it. `refused` if its host said that nobody listens there.
@@ -59,6 +59,7 @@ impl Node {
 
     /// A link has closed, whoever dialled it.
     pub fn on_closed(&mut self, now: Now, link: LinkId, out: &mut dyn Outputs) {
+        self.forget_proof(link);
         if self.greeted.remove(&link).is_some() {
             return;
         }
@@ -342,7 +343,7 @@ impl Node {
         (introduction.me.name == me.name).then(|| format!("{} is this node itself", me.name))
     }
 
-    fn introduction(&self) -> Introduction<'static> {
+    pub(super) fn introduction(&self) -> Introduction<'static> {
         let pool = Cow::Owned(self.settings.pool.clone());
         Introduction { protocol: PROTOCOL_VERSION, pool, me: self.me().clone(), others: self.cards(), copies: self.copies() }
     }
@@ -450,6 +451,7 @@ mod tests {
             request_timeout_ms: 1_000,
             sync_matters: false,
             seed: 1,
+            secret: crate::node::Secret::default(),
             shown: Vec::new(),
             mistakes: Mistakes::default(),
         };

@@ -1,6 +1,7 @@
 //! All that nodes say to each other.
 //!
-//! A link begins with [`Message::Hello`] from the one who dialled, answered by `Welcome` or by `Refused` with the reason. After that the
+//! A link begins with [`Message::Hello`] from the one who dialled, answered by `Welcome` or by `Refused` with the reason; in a pool that has a
+//! secret both ends prove before, by `Challenge` and `Proof`, that they know it. After that the
 //! dialler pings and asks, the other pongs and answers. Requests carry an id, so many can be in flight; the id carries the asker's
 //! generation, so that an answer that comes late fits nothing.
 //!
@@ -18,7 +19,12 @@ use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
+
+/// Bytes of a [`Nonce`].
+pub const NONCE_BYTES: usize = 16;
+/// A number that is used once.
+pub type Nonce = [u8; NONCE_BYTES];
 
 /// The number of a parked request: its place in the asker's table and the generation of that place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +42,15 @@ pub enum Message<'a> {
         /// Why, for a person.
         reason: Cow<'a, str>,
     },
+    /// Prove that you know the pool's secret. The first word on a link, from both ends, where there is one.
+    Challenge {
+        /// To be proven over.
+        nonce: Nonce,
+        /// The name of who speaks.
+        name: Cow<'a, str>,
+    },
+    /// I know it.
+    Proof([u8; 32]),
     /// Are you there?
     Ping {
         /// To be repeated in the pong.

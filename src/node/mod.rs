@@ -11,10 +11,10 @@
 //! [`Outputs`], in order. A local read copies its value once: the reply borrows the entry, and the driver composes it straight into the
 //! connection's output.
 //!
-//! How the work is divided: [`driver`] is the contract with who drives it; [`local`] carries a command out on this node's cache; [`requests`] is the table of those that wait for another
-//! node; [`forwarding`] sends them there and sees that each is answered; [`links`] greets the peers, keeps their heartbeats and judges who
-//! is up; [`admin`] is what operators ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand,
-//! and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
+//! How the work is divided: [`driver`] is the contract with who drives it; [`local`] carries a command out on this node's cache; [`requests`]
+//! is the table of those that wait for another node; [`forwarding`] sends them there and sees that each is answered; [`proving`] hears nobody
+//! who does not know the pool's secret; [`links`] greets the peers, keeps their heartbeats and judges who is up; [`admin`] is what operators
+//! ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand, and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
 //!
 //! In a pool with mirrors, [`pact`] is the view and whether this node may serve by it; [`agreement`] is how the next one comes about, and
 //! [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies, [`filling`] makes them, and [`remembered`] sees
@@ -37,6 +37,7 @@ pub mod message;
 pub mod mirroring;
 mod mistakes;
 pub mod pact;
+mod proving;
 pub mod reconstruction;
 pub mod remembered;
 pub mod reply;
@@ -58,6 +59,8 @@ use self::message::{Message, Outcome, RequestId};
 use self::mirroring::Mirroring;
 pub use self::mistakes::Mistakes;
 use self::pact::{Pact, Route};
+use self::proving::Proving;
+pub use self::proving::Secret;
 use self::reconstruction::Reconstruction;
 use self::reply::{Failure, Reply};
 use self::report::Gauges;
@@ -121,6 +124,8 @@ pub struct Node {
     peers: Vec<Peer>,
     /// The links that others have dialled and greeted on.
     greeted: BTreeMap<LinkId, MemberId>,
+    /// What was proven on which link.
+    proving: Proving,
     requests: Requests,
     reconstruction: Option<Reconstruction>,
     /// The view of the pool, if nodes agree on views.
@@ -174,6 +179,7 @@ impl Node {
             membership: Membership::new(settings.me.clone(), now.mono),
             peers: vec![Peer::new(now.mono)],
             greeted: BTreeMap::new(),
+            proving: Proving::new(settings.secret.clone(), settings.seed, settings.me.incarnation),
             requests: Requests::default(),
             reconstruction: None,
             pact,
@@ -237,6 +243,9 @@ impl Node {
     /// Another node says something on a link. Requests about keys and changes of them have doors of their own, [`Node::on_peer_command`] and
     /// [`Node::on_mirror`], for drivers that have hashed the key.
     pub fn on_message(&mut self, now: Now, link: LinkId, message: &Message<'_>, out: &mut dyn Outputs) {
+        if !self.is_believed(now, link, message, out) {
+            return;
+        }
         match message {
             Message::Hello(introduction) => self.on_hello(now, link, introduction, out),
             Message::Welcome(introduction) => self.on_welcome(now, link, introduction, out),

@@ -19,6 +19,8 @@ use crate::topology::membership::{Reason, Standing};
 pub struct Gauges {
     /// The process's number.
     pub pid: u32,
+    /// Other hosts may connect, and there is no password.
+    pub is_unprotected: bool,
     /// Client connections that are open.
     pub curr_connections: u64,
     /// Most client connections.
@@ -139,6 +141,7 @@ impl Node {
             ("rusage_user", seconds(gauges.cpu_us.0)),
             ("rusage_system", seconds(gauges.cpu_us.1)),
             ("max_connections", gauges.max_connections.to_string()),
+            ("unprotected", u8::from(gauges.is_unprotected).to_string()),
             ("curr_connections", gauges.curr_connections.to_string()),
             ("accepting_conns", u8::from(gauges.curr_connections < gauges.max_connections).to_string()),
             ("threads", "1".to_string()),
@@ -228,6 +231,7 @@ mod tests {
             request_timeout_ms: 1_000,
             sync_matters: false,
             seed: 1,
+            secret: crate::node::Secret::default(),
             shown: Vec::new(),
             mistakes: Mistakes::default(),
         };

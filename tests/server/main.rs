@@ -2,6 +2,7 @@
 //!
 //! [`harness`] starts and ends what is needed. Nothing here is told when to be ready by a clock: every test waits for what it needs.
 
+mod access;
 mod bad_input;
 mod clients;
 mod defects;

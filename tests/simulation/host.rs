@@ -13,7 +13,7 @@ use spydercache::communication::peer::{self, Frame};
 use spydercache::node::command::Request;
 use spydercache::node::message::Message;
 use spydercache::node::reply::Reply;
-use spydercache::node::{Asked, ClientId, Mistakes, Node, Outputs, Settings};
+use spydercache::node::{Asked, ClientId, Mistakes, Node, Outputs, Secret, Settings};
 use spydercache::prng::Prng;
 use spydercache::time::{Mono, Now, Wall};
 use spydercache::topology::MemberId;
@@ -335,6 +335,7 @@ impl Host {
             request_timeout_ms: options.request_timeout_ms,
             sync_matters: options.sync != Sync::No,
             seed: self.prng.next_u64(),
+            secret: Secret::new(if options.has_secret { "a secret" } else { "" }),
             shown: Vec::new(),
         }
     }

@@ -136,6 +136,8 @@ pub struct Options {
     pub boot_wait_ms: u64,
     /// Joiners know the first node, and ask to be taken in.
     pub joiners_know: bool,
+    /// Nodes prove to each other that they know a secret.
+    pub has_secret: bool,
 }
 
 impl Options {
@@ -180,6 +182,7 @@ impl Options {
             serve_on_silence: false,
             boot_wait_ms: BOOT_WAIT_MS,
             joiners_know: false,
+            has_secret: Prng::new(seed ^ 0x5ec2_e700).chance(1, 3),
         };
         options.faults = swarm(&mut prng, &options);
         options

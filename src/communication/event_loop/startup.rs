@@ -6,7 +6,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::communication::access::Gate;
 use crate::communication::http::Hosts;
 use crate::config::{Config, OnSilence, Sync};
 use crate::disk::{Folder, Syncer};
-use crate::node::{Mistakes, Node, Settings};
+use crate::node::{Mistakes, Node, Secret, Settings};
 use crate::prng::Prng;
 use crate::time::{Mono, Now};
 use crate::topology::heartbeat::Pace;
@@ -44,7 +44,6 @@ const KEPT_DESCRIPTORS: u64 = 160;
 pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     let clock = Clock { origin: Instant::now() };
     let now = clock.read();
-    warn_if_open(&config);
     let spare_connections = bound_connections(&mut config);
     let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
     let early = if config.local.node_port == 0 { Some(listen(&mut config)?) } else { None };
@@ -56,6 +55,7 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     let journal = folder.is_some().then(|| Journal::new(config.journal.segment_size, segments.clone(), Prng::new(seed)));
     let kept = folder.as_ref().and_then(Folder::read_view);
     let mut node = Node::new(settings(&config, incarnation, seed)?, journal, kept.as_deref(), now);
+    node.gauges.is_unprotected = config.listens_beyond_this_host() && config.security.password.is_empty();
     node.gauges.pid = std::process::id();
     node.gauges.max_connections = config.limits.max_connections as u64;
     let durability = durability(folder, segments, &mut node, &config, &poll, &clock)?;
@@ -98,16 +98,6 @@ pub(super) fn log_damages(replay: &Replay) {
     for (segment, damage) in replay.damages() {
         let kind = if damage.tail { "the tail" } else { "a part" };
         warn!("{}: {kind} of {} bytes at offset {} is not used: {}", segment.file_name(), damage.length, damage.offset, damage.what);
-    }
-}
-
-fn warn_if_open(config: &Config) {
-    let loopback = config.local.node_address.parse::<IpAddr>().map_or(config.local.node_address == "localhost", |ip| ip.is_loopback());
-    if !loopback {
-        warn!(
-            "listening on {} without a password: whoever reaches this port can read, change and flush everything",
-            config.local.node_address
-        );
     }
 }
 
@@ -182,6 +172,7 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
         pace: Pace { every_ms: config.network.heartbeat_ms, silence_ms: config.network.silence_ms },
         request_timeout_ms: config.limits.request_timeout_ms,
         sync_matters: config.journal.sync != Sync::No,
+        secret: Secret::new(config.pool_secret()),
         shown: shown(config),
         seed,
         me,
@@ -191,7 +182,7 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
 /// What `stats settings` shows: memcached's names where there are such.
 fn shown(config: &Config) -> Vec<(String, String)> {
     let limits = &config.limits;
-    let lines: [(&str, String); 17] = [
+    let lines: [(&str, String); 18] = [
         ("maxbytes", config.local.max_memory.to_string()),
         ("maxitems", config.local.cache_size.to_string()),
         ("maxconns", limits.max_connections.to_string()),
@@ -202,6 +193,7 @@ fn shown(config: &Config) -> Vec<(String, String)> {
         ("evictions", "on".into()),
         ("num_threads", "1".into()),
         ("cas_enabled", "yes".into()),
+        ("auth_enabled_ascii", if config.security.password.is_empty() { "no" } else { "yes" }.into()),
         ("auth_enabled_sasl", "no".into()),
         ("shutdown_command", "no".into()),
         ("item_size_max", limits.max_value.to_string()),

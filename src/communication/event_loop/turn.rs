@@ -332,7 +332,9 @@ impl EventLoop {
         for token in serving.iter().copied() {
             let (speaker, buffer) = (&mut table.speakers[token], &table.buffers[token]);
             if table.sockets[token].kind == Kind::Link {
-                if !collect_messages(token, speaker, buffer, &self.config.limits, now.mono, &mut batch) {
+                let is_trusted = self.node.trusts(LinkId(table.sockets[token].name));
+                let max_frame = if is_trusted { peer::max_frame(self.config.limits.max_value) } else { peer::MAX_UNPROVEN };
+                if !collect_messages(token, speaker, buffer, max_frame, now.mono, &mut batch) {
                     broken.push(token);
                 }
             } else {
@@ -465,14 +467,14 @@ fn collect_messages<'a>(
     token: usize,
     speaker: &mut Speaker,
     buffer: &'a Buffer,
-    limits: &Limits,
+    max_frame: usize,
     now: Mono,
     batch: &mut Vec<Item<'a>>,
 ) -> bool {
     speaker.hungry = false;
     for _ in 0..MESSAGES_A_TURN {
         let input = &buffer.pending()[speaker.taken..];
-        match peer::next_frame(input, peer::max_frame(limits.max_value)) {
+        match peer::next_frame(input, max_frame) {
             Frame::Incomplete => {
                 speaker.hungry = true;
                 speaker.note_begun(!input.is_empty(), input.len(), now);

@@ -56,6 +56,7 @@ fn node(peers: &[u16]) -> Node {
         request_timeout_ms: TIMEOUT_MS,
         sync_matters: false,
         seed: 1,
+        secret: crate::node::Secret::default(),
         shown: Vec::new(),
         mistakes: Mistakes::default(),
     };
