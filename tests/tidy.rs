@@ -51,15 +51,7 @@ const KNOWS: [(&str, &[&str]); 20] = [
     ),
     (
         "communication/resp",
-        &[
-            "communication::protocol",
-            "communication::access",
-            "node::command",
-            "node::reply",
-            "caching::Version",
-            "config::Limits",
-            "glob",
-        ],
+        &["communication::protocol", "communication::access", "node::command", "node::reply", "caching::Version", "config::Limits", "glob"],
     ),
     (
         "communication",

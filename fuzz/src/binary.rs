@@ -1,5 +1,6 @@
 //! memcached's binary protocol: the promises of any dialect, and that the connection stays in step for as long as lengths make sense.
 
+use spydercache::communication::access::Access;
 use spydercache::communication::binary;
 use spydercache::communication::protocol::{Dialect, Parsed};
 
@@ -25,7 +26,7 @@ fn check_step(data: &[u8]) {
             let body = u32::from_be_bytes([data[at + 8], data[at + 9], data[at + 10], data[at + 11]]);
             ends = at + HEADER + body as usize;
         }
-        at += match parser.next(&data[at..], &limits) {
+        at += match parser.next(&data[at..], &limits, Access::Granted) {
             Parsed::Incomplete { .. } | Parsed::Close { .. } => return,
             Parsed::Login { consumed, .. } => consumed,
             Parsed::Request { consumed, .. } | Parsed::Answer { consumed, .. } | Parsed::Skip { consumed } => consumed,

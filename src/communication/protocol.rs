@@ -243,7 +243,7 @@ impl Dialect {
             Dialect::Unknown => Parsed::Incomplete { in_command: !input.is_empty() },
             Dialect::Memcached(_) if access == Access::Stranger => memcached::next_of_stranger(input),
             Dialect::Memcached(parser) => parser.next(input, limits),
-            Dialect::Binary(parser) => parser.next(input, limits),
+            Dialect::Binary(parser) => parser.next(input, limits, access),
             Dialect::Http(parser) => parser.next_for(access, input, limits),
             Dialect::Resp(parser) => parser.next(input, limits, access),
         }

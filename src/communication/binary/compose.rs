@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Change,
     /// The removal of a key whose new value was refused: whatever comes of it, the refusal is what the client has to know.
     TooLarge,
+    /// A login.
+    Login,
     /// A response for each statistic, and one without a key.
     Stats,
 }
@@ -97,6 +99,7 @@ impl Form {
     pub fn compose(&self, key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
         let failed = matches!(reply, Reply::Failed(_)) || self.kind == Kind::TooLarge;
         match (self.kind, reply) {
+            (Kind::Login, Reply::Done) => output.extend(self.said(b"Authenticated")),
             (Kind::TooLarge, _) => output.extend(self.error(Status::TooLarge)),
             (_, Reply::Failed(failure)) => self.push_failure(failure, output),
             (Kind::Read { with_key, with_value }, Reply::Value(value)) => {

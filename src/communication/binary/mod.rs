@@ -19,6 +19,7 @@ mod compose;
 use std::borrow::Cow;
 
 use self::compose::{Kind, Status};
+use super::access::Access;
 use super::memcached::{MAX_KEY, expiry_of};
 use super::protocol::{self, Group, Parsed};
 use crate::caching::Version;
@@ -42,6 +43,11 @@ const TIME_EXTRAS: usize = 4;
 /// The exptime of a count that makes no number.
 const NO_FIRST: u32 = u32::MAX;
 
+/// The one SASL mechanism.
+const PLAIN: &[u8] = b"PLAIN";
+/// Longest user and password together.
+const MAX_TOKENS: usize = 1024;
+
 /// The parser of one connection.
 #[derive(Debug, Default)]
 pub struct Parser {
@@ -63,6 +69,9 @@ enum Verb {
     Version,
     Stats,
     Verbosity,
+    Mechanisms,
+    Login,
+    LoginStep,
 }
 
 /// A header that makes sense.
@@ -88,7 +97,7 @@ struct Frame<'a> {
 
 impl Parser {
     /// Takes the next piece off the front of `input`.
-    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+    pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits, access: Access) -> Parsed<'a> {
         if self.refused > 0 {
             return self.pass_over(input);
         }
@@ -100,10 +109,18 @@ impl Parser {
         if header.extras + header.key > header.body {
             return close(header.form(Kind::Change, false).error(Status::Invalid));
         }
-        let Some((verb, quiet)) = verb_of(header.opcode) else { return self.refuse(header, Status::UnknownCommand) };
+        let known = verb_of(header.opcode).filter(|(verb, _)| access != Access::Open || !verb.is_login());
+        let Some((verb, quiet)) = known else { return self.refuse(header, Status::UnknownCommand) };
+        if access == Access::Stranger && !verb.is_login() && !matches!(verb, Verb::Quit | Verb::Version) {
+            return self.refuse(header, Status::AuthFailure);
+        }
         let value = header.body - header.extras - header.key;
-        let may_have_value = matches!(verb, Verb::Store(_) | Verb::Join(_));
-        if value > if may_have_value { limits.max_value } else { 0 } {
+        let longest = match verb {
+            Verb::Store(_) | Verb::Join(_) => limits.max_value,
+            Verb::Login => MAX_TOKENS,
+            _ => 0,
+        };
+        if value > longest {
             return self.refuse_value(header, verb, input);
         }
         let Some(body) = input[HEADER..].get(..header.body) else { return Parsed::Incomplete { in_command: true } };
@@ -144,6 +161,13 @@ impl Parser {
     }
 }
 
+impl Verb {
+    /// Is it for those who show a password? Where there is none, memcached does not know it either.
+    fn is_login(self) -> bool {
+        matches!(self, Verb::Mechanisms | Verb::Login | Verb::LoginStep)
+    }
+}
+
 impl Header {
     fn parse(bytes: &[u8; HEADER]) -> Option<Header> {
         let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -176,6 +200,9 @@ impl<'a> Frame<'a> {
             Verb::Version => self.say(self.is_bare(), MEMCACHED_VERSION.as_bytes()),
             Verb::Stats => self.stats(),
             Verb::Verbosity => self.say(self.has(TIME_EXTRAS, false), b""),
+            Verb::Mechanisms => self.say(self.is_bare(), PLAIN),
+            Verb::Login => self.login(),
+            Verb::LoginStep => answer(self.whole(), self.form(Kind::Change).error(Status::AuthFailure)),
         }
     }
 
@@ -242,6 +269,19 @@ impl<'a> Frame<'a> {
             b"reset" => self.order(Admin::ResetStats, Kind::Stats),
             b"items" | b"slabs" | b"sizes" | b"conns" => self.say(true, b""),
             _ => answer(self.whole(), self.form(Kind::Change).error(Status::NotFound)),
+        }
+    }
+
+    /// SASL's PLAIN (RFC 4616): whom to act for, the user and the password, parted by zeros. There are no users.
+    fn login(self) -> Parsed<'a> {
+        let failure = || answer(self.whole(), self.form(Kind::Change).error(Status::AuthFailure));
+        let mut parts = self.value.splitn(3, |byte| *byte == 0);
+        match (self.key == PLAIN, parts.nth(2)) {
+            (true, Some(password)) if !password.is_empty() => {
+                let (password, form) = (Cow::Borrowed(password), Some(self.form(Kind::Login).into()));
+                Parsed::Login { consumed: self.whole(), password, form }
+            }
+            _ => failure(),
         }
     }
 
@@ -339,6 +379,9 @@ fn verb_of(opcode: u8) -> Option<(Verb, bool)> {
         0x0b => (Verb::Version, false),
         0x10 => (Verb::Stats, false),
         0x1b => (Verb::Verbosity, false),
+        0x20 => (Verb::Mechanisms, false),
+        0x21 => (Verb::Login, false),
+        0x22 => (Verb::LoginStep, false),
         _ => return None,
     })
 }

@@ -25,7 +25,7 @@ fn frame(opcode: u8, extras: &[u8], key: &[u8], value: &[u8], cas: u64) -> Vec<u
 fn feed(bytes: &[u8], step: usize) -> (Vec<Request<'static>>, Vec<u16>, bool) {
     let (mut parser, mut requests, mut said, mut start, mut end) = (Parser::default(), Vec::new(), Vec::new(), 0, 0);
     loop {
-        match parser.next(&bytes[start..end], &limits()) {
+        match parser.next(&bytes[start..end], &limits(), Access::Open) {
             Parsed::Incomplete { .. } if end == bytes.len() => return (requests, said, false),
             Parsed::Incomplete { .. } => end = bytes.len().min(end + step),
             Parsed::Login { .. } => panic!("a login of who needs none"),
@@ -122,7 +122,7 @@ fn lengths_that_contradict_each_other_end_the_connection() {
 fn written(opcode: u8, extras: &[u8], reply: &Reply<'_>) -> Vec<u8> {
     let bytes = frame(opcode, extras, b"key", b"", 0);
     let (mut parser, mut output) = (Parser::default(), Vec::new());
-    let Parsed::Request { form, .. } = parser.next(&bytes, &limits()) else { panic!("{opcode}") };
+    let Parsed::Request { form, .. } = parser.next(&bytes, &limits(), Access::Open) else { panic!("{opcode}") };
     form.compose(b"key", reply, &mut output);
     output
 }
@@ -160,4 +160,41 @@ fn what_was_not_done_is_told_in_the_terms_of_its_verb() {
     assert_eq!(status(0x01, &Reply::Failed(&Failure::Unreachable)), 0x86);
     let number = Reply::Number { number: Number::Natural(258), version: Version(3), ttl_ms: None };
     assert_eq!(&written(0x05, &[0; 20], &number)[16..], [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2]);
+}
+
+/// The first thing that is seen of a request of somebody who may do so much.
+fn first_as(access: Access, bytes: &[u8]) -> Result<Vec<u8>, u16> {
+    match Parser::default().next(bytes, &limits(), access) {
+        Parsed::Login { consumed, password, form } => {
+            assert!(consumed == bytes.len() && form.is_some());
+            Ok(password.into_owned())
+        }
+        Parsed::Answer { bytes, .. } => Err(status_of(&bytes)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_password_is_shown_by_sasl() {
+    let login = |mechanism: &[u8], tokens: &[u8]| frame(0x21, b"", mechanism, tokens, 0);
+    let stranger = |bytes: &[u8]| first_as(Access::Stranger, bytes);
+    assert_eq!(stranger(&login(b"PLAIN", b"\0user\0secret")), Ok(b"secret".to_vec()));
+    assert_eq!(stranger(&login(b"PLAIN", b"user\0user\0a\0b")), Ok(b"a\0b".to_vec()));
+    for bad in [
+        login(b"PLAIN", b"\0user\0"),
+        login(b"PLAIN", b"secret"),
+        login(b"CRAM-MD5", b"\0user\0secret"),
+        frame(0x22, b"", b"PLAIN", b"", 0),
+    ] {
+        assert_eq!(stranger(&bad), Err(0x20));
+    }
+    assert_eq!(stranger(&login(b"PLAIN", &[b'x'; MAX_TOKENS + 1])), Err(0x04), "it is not waited for");
+    assert_eq!(stranger(&frame(0x20, b"", b"", b"", 0)), Err(0));
+    assert_eq!(stranger(&frame(0x0b, b"", b"", b"", 0)), Err(0), "a version is no secret, as in memcached");
+    for refused in
+        [frame(0x00, b"", b"k", b"", 0), frame(0x0a, b"", b"", b"", 0), frame(0x01, &[0; 8], b"k", b"v", 0), frame(0x10, b"", b"", b"", 0)]
+    {
+        assert_eq!(stranger(&refused), Err(0x20));
+    }
+    assert_eq!(first_as(Access::Open, &login(b"PLAIN", b"\0user\0secret")), Err(0x81), "where there is no password, SASL is not known");
 }
