@@ -214,7 +214,6 @@ impl Node {
         }
         match self.mirroring.remembered.look_up(entry, serial, hash) {
             Known::Answered(_) if self.mistakes().done_twice => Known::New,
-            Known::Unknown if self.mistakes().done_late => Known::New,
             known => known,
         }
     }

@@ -37,6 +37,4 @@ pub struct Mistakes {
     pub newest_only: bool,
     /// What was done for an entry node is done again when it asks again.
     pub done_twice: bool,
-    /// What a later write to the same key has passed is done behind it.
-    pub done_late: bool,
 }

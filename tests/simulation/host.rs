@@ -51,6 +51,8 @@ pub struct Host {
     /// What a turn takes.
     pub turn_us: u64,
     pub syncs_fail: bool,
+    /// The process ends when it is the first to act on a view, before it has said so.
+    pub ends_at_view: bool,
     /// When its process begins, if it has none.
     pub start_at: u64,
     pub process: Option<Process>,
@@ -144,6 +146,7 @@ impl Host {
             is_paused: false,
             turn_us: TURN_US,
             syncs_fail: false,
+            ends_at_view: false,
             start_at: prng.below(100 * MS),
             process: None,
             mistake,
@@ -204,6 +207,7 @@ impl Host {
     /// The process ends.
     pub fn stop(&mut self) -> Option<Process> {
         self.is_paused = false;
+        self.ends_at_view = false;
         self.disk.lose_process();
         self.process.take()
     }

@@ -138,6 +138,8 @@ pub struct Options {
     pub joiners_know: bool,
     /// Nodes prove to each other that they know a secret.
     pub has_secret: bool,
+    /// Processes end with what only they know of a view, too. Not drawn: nodes whose end was seen are not waited for, see "Known gaps".
+    pub ends_at_views: bool,
 }
 
 impl Options {
@@ -183,6 +185,7 @@ impl Options {
             boot_wait_ms: BOOT_WAIT_MS,
             joiners_know: false,
             has_secret: Prng::new(seed ^ 0x5ec2_e700).chance(1, 3),
+            ends_at_views: false,
         };
         options.faults = swarm(&mut prng, &options);
         options

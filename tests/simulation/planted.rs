@@ -67,8 +67,6 @@ pub enum Mistake {
     NewestOnly,
     /// What was done for an entry node is done again when it asks again.
     DoneTwice,
-    /// What a later write to the same key has passed is done behind it.
-    DoneLate,
 }
 
 impl Mistake {
@@ -87,7 +85,7 @@ impl Mistake {
     ];
 
     /// Those of the core, and within how many of their own seeds.
-    pub const OF_THE_CORE: [(Mistake, u64); 17] = [
+    pub const OF_THE_CORE: [(Mistake, u64); 16] = [
         (Mistake::NoLease, 100),
         (Mistake::NoFence, 300),
         (Mistake::AckBeforeMirrors, 100),
@@ -104,7 +102,6 @@ impl Mistake {
         (Mistake::NoLastWait, 300),
         (Mistake::NewestOnly, 300),
         (Mistake::DoneTwice, 100),
-        (Mistake::DoneLate, 300),
     ];
 
     /// What the core is told to do wrong.
@@ -127,7 +124,6 @@ impl Mistake {
             Mistake::NoLastWait => Mistakes { no_last_wait: true, ..none },
             Mistake::NewestOnly => Mistakes { newest_only: true, ..none },
             Mistake::DoneTwice => Mistakes { done_twice: true, ..none },
-            Mistake::DoneLate => Mistakes { done_late: true, ..none },
             _ => none,
         }
     }
@@ -139,7 +135,7 @@ impl Mistake {
             Mistake::NoFence => &[Fault::Pause, Fault::Slow, Fault::Cut, Fault::OneWayCut],
             Mistake::NoMajority => &[Fault::Cut, Fault::Pause],
             Mistake::AckBeforeMirrors => &[Fault::Kill, Fault::Reset, Fault::Cut],
-            Mistake::NoRestate | Mistake::DoneTwice | Mistake::DoneLate => &[Fault::Kill, Fault::Reset],
+            Mistake::NoRestate | Mistake::DoneTwice => &[Fault::Kill, Fault::Reset],
             Mistake::ReadPending => &[Fault::Kill, Fault::Cut, Fault::Slow],
             Mistake::TrustJournal | Mistake::KeepUnlisted | Mistake::CompleteAtOnce => &[Fault::Kill],
             Mistake::ForgetAccepted => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
@@ -178,6 +174,7 @@ impl Mistake {
             calm_ms: 500,
             fault_every_ms: pick(&mut prng, &[100, 300, 1_000]),
             empty_disks: false,
+            ends_at_views: self == Mistake::ForgetAccepted,
             inspect_every: u64::MAX,
             faults: self.faults().to_vec(),
             ..drawn

@@ -121,6 +121,7 @@ impl World {
                 self.relieve(relief)?;
             }
             self.hosts[host].start_at = self.hosts[host].start_at.min(self.now);
+            self.hosts[host].ends_at_view = false;
         }
         Ok(())
     }
@@ -149,13 +150,14 @@ impl World {
         Ok(())
     }
 
-    /// Between two turns, or in the middle of the next commit.
+    /// Between two turns, in the middle of the next commit, or, where that is drawn, when it has just acted on a view that nobody else has acted on.
     fn kill(&mut self, host: usize) -> Check {
-        if self.storm.prng.chance(1, 2) {
-            self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(1_001));
-            return Ok(());
+        match self.storm.prng.below(4) {
+            0 if self.options.ends_at_views => self.hosts[host].ends_at_view = self.hosts[host].process.is_some(),
+            0 | 1 => return self.end_process(host),
+            _ => self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(1_001)),
         }
-        self.end_process(host)
+        Ok(())
     }
 
     /// Ends a process; its machine says so to the others, and begins another one after a while.

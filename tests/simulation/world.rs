@@ -219,7 +219,11 @@ impl World {
             self.hosts[host].on_dialling(member, link);
         }
         // What a view loses is lost before its answers are looked at.
+        let views = self.views.passed.changes;
         self.watch_views(host)?;
+        if self.hosts[host].ends_at_view && self.views.passed.changes > views {
+            return self.end_process(host);
+        }
         for said in self.mistaken(std::mem::take(&mut turn.said)) {
             match said {
                 Said::Frame(link, bytes) => self.network.send(link, bytes, self.now),
