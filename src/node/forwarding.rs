@@ -12,7 +12,7 @@
 use super::command::Command;
 use super::local::Attempt;
 use super::message::{Message, Outcome, RequestId};
-use super::pact::{Route, Wants};
+use super::pact::{Pact, Route, Wants};
 use super::remembered::Known;
 use super::reply::{Failure, Reply};
 use super::requests::{Forwarded, Parked, Waiting};
@@ -21,6 +21,7 @@ use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
+use crate::topology::placement::Arc;
 use crate::topology::view::ViewId;
 
 /// Who was told that a key has another owner asks again after this, if nothing has been heard by then.
@@ -64,7 +65,7 @@ impl Node {
             0
         };
         let view = self.view_id();
-        let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view });
+        let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view, knowers: None });
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
         (self.requests.park(Parked { origin, deadline, waiting }), serial)
     }
@@ -168,11 +169,18 @@ impl Node {
                     forwarded.owner = MemberId::ME;
                 }
             }
+            Route::There(_) | Route::Here if !from_peer && !self.may_ask(forwarded, route) => {
+                let Some(parked) = self.requests.take(id) else { return };
+                self.give_up(parked, out);
+            }
             Route::There(owner) if !from_peer => {
                 let link = self.peers[owner.index()].link();
                 let view = self.view_id();
                 let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { return };
                 (forwarded.owner, forwarded.sent, forwarded.view) = (owner, link.is_some(), view);
+                if link.is_some() {
+                    forwarded.knowers = None;
+                }
                 self.stats.retried += u64::from(link.is_some());
                 if let Some(link) = link {
                     self.send_request(id, link, out);
@@ -189,6 +197,33 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// A view is about to end: of the writes that are out in it, its holders know whether they were carried out, and nobody else ever will. Who is
+    /// to know of one that was out in several has held the key in each.
+    pub(super) fn note_knowers(&mut self) {
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
+        let is_out = |parked: &Parked| {
+            matches!(&parked.waiting, Waiting::Owner(forwarded)
+                if forwarded.serial > 0 && (forwarded.sent || forwarded.perhaps && forwarded.knowers.is_none()))
+        };
+        for id in self.requests.select(is_out) {
+            let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { continue };
+            let holders = pact.arc(forwarded.hash.place).map(Arc::holders).into_iter().flatten();
+            let mut lives: Vec<_> = holders.map(|seat| (pact.seats[seat], view.seats[seat].card.incarnation)).collect();
+            lives.retain(|life| forwarded.knowers.as_ref().is_none_or(|knowers| knowers.contains(life)));
+            forwarded.knowers = Some(lives);
+        }
+    }
+
+    /// May this write be asked for there? Who was filled with the key since it was sent does not know whether it was carried out, and would do it
+    /// again.
+    fn may_ask(&self, forwarded: &Forwarded, route: Route) -> bool {
+        let owner = if let Route::There(owner) = route { owner } else { MemberId::ME };
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return true };
+        let life = pact.place_of(owner).map(|seat| view.seats[seat].card.incarnation);
+        let knows = |knowers: &Vec<(MemberId, u64)>| knowers.iter().any(|(member, of)| *member == owner && Some(*of) == life);
+        self.mistakes().asks_anybody || forwarded.knowers.as_ref().is_none_or(knows)
     }
 
     /// Another node's client's command, of a key that this node owns: carried out once, however often it is asked for.
@@ -326,6 +361,9 @@ impl Node {
             Some(Waiting::Owner(forwarded)) if forwarded.owner == member && *outcome == Outcome::Failed(Failure::Elsewhere) => {
                 // It was certainly not carried out there. Who knows better will soon be known here too.
                 forwarded.sent = false;
+                if !forwarded.perhaps {
+                    forwarded.knowers = None;
+                }
                 let hash = forwarded.hash;
                 self.hold(hash, now.mono);
                 self.ask_again_at = self.ask_again_at.min(now.mono.plus(ASK_AGAIN_MS));

@@ -35,6 +35,8 @@ pub struct Mistakes {
     pub no_last_wait: bool,
     /// Of journals, only those of nodes that have heard of the newest view count.
     pub newest_only: bool,
+    /// A write that may have been carried out is asked for again of anybody, known or not.
+    pub asks_anybody: bool,
     /// What was done for an entry node is done again when it asks again.
     pub done_twice: bool,
 }

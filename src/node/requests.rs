@@ -90,6 +90,8 @@ pub struct Forwarded {
     pub serial: u64,
     /// The view by which it was sent.
     pub view: ViewId,
+    /// Where it may have been carried out, the lives that would know. None as long as that is the present view's.
+    pub knowers: Option<Vec<(MemberId, u64)>>,
 }
 
 /// The table of requests that wait.
@@ -252,6 +254,7 @@ mod tests {
             owner: MemberId(1),
             sent: true,
             perhaps: false,
+            knowers: None,
             serial: 0,
             view: ViewId::default(),
         });

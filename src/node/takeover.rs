@@ -61,6 +61,7 @@ impl Node {
     pub(super) fn adopt(&mut self, now: Now, view: View, out: &mut dyn Outputs) {
         let seats: Vec<MemberId> = view.seats.iter().map(|seat| self.membership.learn(&seat.card, now.mono)).collect();
         self.link_new_members(now.mono);
+        self.note_knowers();
         let Some(pact) = &mut self.pact else { return };
         let before = (std::mem::take(&mut pact.placement), pact.me, pact.view.take(), pact.id);
         for (seat, member) in seats.iter().enumerate() {
