@@ -147,6 +147,7 @@ impl Options {
     pub fn draw(seed: u64) -> Options {
         let mut options = Options::draw_unmirrored(seed);
         options.mirror_perhaps();
+        options.has_secret = Prng::new(seed ^ 0x5ec2_e700).chance(1, 3);
         options
     }
 
@@ -184,7 +185,7 @@ impl Options {
             serve_on_silence: false,
             boot_wait_ms: BOOT_WAIT_MS,
             joiners_know: false,
-            has_secret: Prng::new(seed ^ 0x5ec2_e700).chance(1, 3),
+            has_secret: false,
             ends_at_views: false,
         };
         options.faults = swarm(&mut prng, &options);
