@@ -44,7 +44,7 @@ impl Node {
         let extras = Extras::of(entry.extra());
         let left_ms = ttl_of(entry.expires(), task.now.mono);
         let runs_out = claim.renew_below_ms.is_some_and(|below| left_ms.is_some_and(|left| left < below));
-        let may_win = claim.trace != Trace::None && !self.mirroring.is_full();
+        let may_win = claim.trace != Trace::None && !self.has_too_much_under_way(task.hash);
         match (extras.is_claimed, extras.is_stale || runs_out) {
             (true, _) => Claimed::ByAnother,
             (false, true) if may_win => Claimed::ByYou,

@@ -26,6 +26,8 @@ use crate::topology::view::ViewId;
 
 /// Who was told that a key has another owner asks again after this, if nothing has been heard by then.
 const ASK_AGAIN_MS: u64 = 5;
+/// So many requests that wait are looked through whenever it may help; more of them not more often than those ask again.
+const FEW_PARKED: usize = 1_000;
 
 impl Node {
     /// Carries a command out, here or at its owner.
@@ -134,6 +136,7 @@ impl Node {
     pub(super) fn reconsider_parked(&mut self, now: Now, out: &mut dyn Outputs) {
         let Some(view) = self.pact.as_ref().map(|pact| pact.id) else { return };
         self.held_keys.clear();
+        self.reconsidered_at = now.mono;
         for id in self.requests.select(|parked| matches!(parked.waiting, Waiting::Owner(_))) {
             let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get(id) else { continue };
             let (table, is_under_way, is_outdated) = (forwarded.hash.table, forwarded.sent, forwarded.view != view);
@@ -151,10 +154,11 @@ impl Node {
         self.is_waiting_for_lease = !self.held_keys.is_empty() && !self.is_serving(now.mono);
     }
 
-    /// A request has been answered: is there one that waited behind it?
+    /// A request has been answered: is there one that waited behind it? All that wait are looked through for that.
     fn release(&mut self, hash: KeyHash, now: Mono) {
         if self.held_keys.contains(&hash.table) {
-            self.ask_again_at = now;
+            let rests_ms = if self.requests.len() <= FEW_PARKED { 0 } else { ASK_AGAIN_MS };
+            self.ask_again_at = self.ask_again_at.min(self.reconsidered_at.plus(rests_ms).max(now));
         }
     }
 

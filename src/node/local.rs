@@ -81,7 +81,7 @@ impl Node {
             Known::Answered(outcome) if matches!(command.action, Action::Claim(_)) => return self.repeat_claim(&task, &outcome, out),
             Known::Answered(outcome) => return self.answer_again(&task, outcome, out),
         }
-        if self.mirroring.is_full() && !command.is_read() {
+        if !command.is_read() && self.has_too_much_under_way(hash) {
             return self.fail(origin, &command.key, &Failure::Overloaded, out);
         }
         match &command.action {
@@ -102,6 +102,10 @@ impl Node {
             Action::Scan(scan) => self.answer_scan(task, scan, outcome, out),
             _ => conclude(&mut self.stats, &mut self.mirroring, task, &outcome.reply(), out),
         }
+    }
+
+    pub(super) fn has_too_much_under_way(&self, hash: KeyHash) -> bool {
+        self.pact.as_ref().is_some_and(|pact| self.mirroring.is_full(&Pool { pact, peers: &self.peers }, hash.place))
     }
 
     fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {

@@ -30,6 +30,12 @@ use crate::topology::placement::Arc;
 
 /// Most changes under way to mirrors; past it, writes are refused.
 pub const MAX_UNDER_WAY: usize = 100_000;
+/// Most changes in line, those counted that are everywhere and wait behind one that is not; past it, writes are refused.
+pub const MAX_IN_LINE: usize = 4 * MAX_UNDER_WAY;
+/// Most bytes under way to one mirror; past it, writes of keys that it holds are refused.
+pub const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
+/// What a change takes besides its key and its value.
+const CHANGE_OVERHEAD: usize = 64;
 
 /// An answer that waits for a change to be everywhere.
 #[derive(Clone, Debug)]
@@ -65,6 +71,8 @@ pub struct Operation {
     /// The request that it answers.
     tag: Option<(MemberId, u64, Outcome<'static>)>,
     delayed: Answers,
+    /// What it takes on its way.
+    bytes: usize,
     /// It fills a holder: nobody waits for it, and after an interruption the filling begins again.
     is_filling: bool,
 }
@@ -72,16 +80,29 @@ pub struct Operation {
 /// The changes on their way to one holder.
 #[derive(Debug, Default)]
 struct Stream {
-    unconfirmed: VecDeque<u64>,
+    /// The numbers of the changes, and what each takes.
+    unconfirmed: VecDeque<(u64, usize)>,
+    /// What all of these take.
+    bytes: usize,
     /// The link on which it runs.
     open: Option<LinkId>,
 }
 
 impl Stream {
+    fn push(&mut self, number: u64, bytes: usize) {
+        self.unconfirmed.push_back((number, bytes));
+        self.bytes += bytes;
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.bytes >= MAX_BYTES_UNDER_WAY
+    }
+
     /// Takes the first of those not confirmed, if it is not beyond this one.
     fn next_up_to(&mut self, number: u64) -> Option<u64> {
-        let first = self.unconfirmed.front().copied().filter(|first| *first <= number)?;
+        let (first, bytes) = self.unconfirmed.front().copied().filter(|(first, _)| *first <= number)?;
         self.unconfirmed.pop_front();
+        self.bytes -= bytes;
         Some(first)
     }
 }
@@ -200,10 +221,15 @@ impl Mirroring {
         Mirroring { mistakes, ..Mirroring::default() }
     }
 
-    /// Is there no room for another change?
+    /// Is there no room for another change of a key in this place?
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.under_way >= MAX_UNDER_WAY
+    pub fn is_full(&self, pool: &Pool<'_>, place: u32) -> bool {
+        let is_crowded = |member: MemberId| self.streams.get(&member).is_some_and(Stream::is_crowded);
+        self.has_too_many() || (self.streams.values().any(Stream::is_crowded) && pool.holders(place).any(is_crowded))
+    }
+
+    fn has_too_many(&self) -> bool {
+        self.under_way >= MAX_UNDER_WAY || self.operations.len() >= MAX_IN_LINE
     }
 
     /// Is no client's change under way?
@@ -214,7 +240,7 @@ impl Mirroring {
 
     /// Does a client's change under way wait for a holder like this?
     pub fn waits_for_any(&self, fits: impl Fn(MemberId) -> bool) -> bool {
-        let is_of_client = |number: &u64| self.operation(*number).is_some_and(|operation| !operation.is_filling);
+        let is_of_client = |(number, _): &(u64, usize)| self.operation(*number).is_some_and(|operation| !operation.is_filling);
         self.streams.iter().any(|(member, stream)| fits(*member) && stream.unconfirmed.iter().any(is_of_client))
     }
 
@@ -246,6 +272,7 @@ impl Mirroring {
             missing: 0,
             tag: answers,
             delayed: Answers::default(),
+            bytes: bytes_of(change),
             is_filling: false,
         };
         let number = self.enter(operation);
@@ -258,7 +285,8 @@ impl Mirroring {
 
     /// Something for one holder that is being filled.
     pub fn fill(&mut self, pool: &Pool<'_>, member: MemberId, hash: KeyHash, change: &Change<'_>, out: &mut dyn Outputs) -> u64 {
-        let operation = Operation { key: self.keys.push(b""), hash, missing: 0, tag: None, delayed: Answers::default(), is_filling: true };
+        let (key, bytes) = (self.keys.push(b""), bytes_of(change));
+        let operation = Operation { key, hash, missing: 0, tag: None, delayed: Answers::default(), bytes, is_filling: true };
         let number = self.enter(operation);
         self.say(pool, member, number, change, out);
         number
@@ -283,7 +311,8 @@ impl Mirroring {
     fn wait_for(&mut self, member: MemberId, number: u64) {
         let Some(operation) = self.operation_mut(number) else { return };
         operation.missing += 1;
-        self.streams.entry(member).or_default().unconfirmed.push_back(number);
+        let bytes = operation.bytes;
+        self.streams.entry(member).or_default().push(number, bytes);
     }
 
     fn message<'m>(&self, pool: &Pool<'_>, number: u64, operation: &Operation, change: &Change<'m>) -> Message<'m> {
@@ -358,10 +387,12 @@ impl Mirroring {
             let stream = self.streams.entry(member).or_default();
             stream.open = way;
             if let Some(link) = way {
-                let numbers: Vec<u64> = std::mem::take(&mut stream.unconfirmed).into();
-                let kept = self.drop_filling(numbers);
-                self.streams.entry(member).or_default().unconfirmed.extend(&kept);
-                opened.push((member, link, kept));
+                stream.bytes = 0;
+                let unconfirmed = std::mem::take(&mut stream.unconfirmed);
+                let kept = self.drop_filling(unconfirmed);
+                let stream = self.streams.entry(member).or_default();
+                kept.iter().for_each(|(number, bytes)| stream.push(*number, *bytes));
+                opened.push((member, link, kept.into_iter().map(|(number, _)| number).collect()));
             }
         }
         opened
@@ -384,10 +415,10 @@ impl Mirroring {
         self.streams.get(&member).is_some_and(|stream| stream.open.is_some())
     }
 
-    fn drop_filling(&mut self, numbers: Vec<u64>) -> Vec<u64> {
-        let (filling, kept): (Vec<u64>, Vec<u64>) =
-            numbers.into_iter().partition(|number| self.operation(*number).is_some_and(|operation| operation.is_filling));
-        for number in filling {
+    fn drop_filling(&mut self, unconfirmed: VecDeque<(u64, usize)>) -> Vec<(u64, usize)> {
+        let is_filling = |(number, _): &(u64, usize)| self.operation(*number).is_some_and(|operation| operation.is_filling);
+        let (filling, kept): (Vec<_>, Vec<_>) = unconfirmed.into_iter().partition(is_filling);
+        for (number, _) in filling {
             self.confirm_one(number, |_| ());
         }
         self.pop_finished();
@@ -540,6 +571,16 @@ impl Mirroring {
     }
 }
 
+/// What a change takes on its way.
+fn bytes_of(change: &Change<'_>) -> usize {
+    let content = match change {
+        Change::Put { key, value, .. } => key.len() + value.len(),
+        Change::Delete { key, .. } | Change::Keep { key, .. } => key.len(),
+        Change::Drop { digests, .. } => size_of_val(&digests[..]),
+    };
+    CHANGE_OVERHEAD + content
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -602,5 +643,43 @@ mod tests {
         let operation = mirroring.operation(number).expect("it is under way");
         let Message::Mirror { tag, .. } = mirroring.message(&pool, number, operation, &change) else { panic!("it is a change") };
         assert_eq!(tag.map(|tag| (tag.seat, tag.serial)), Some((2, 7)));
+    }
+
+    const OTHER: MemberId = MemberId(2);
+
+    /// A change begins its way to a holder.
+    fn enter_for(mirroring: &mut Mirroring, member: MemberId, bytes: usize) -> u64 {
+        let (key, hash) = (mirroring.keys.push(b"key"), KeyHash::default());
+        let number = mirroring.enter(Operation { key, hash, missing: 0, tag: None, delayed: Answers::default(), bytes, is_filling: false });
+        mirroring.wait_for(member, number);
+        number
+    }
+
+    #[test]
+    fn bytes_under_way_are_counted_for_each_holder_until_it_confirms_them() {
+        let mut mirroring = Mirroring::new(Mistakes::default());
+        let first = enter_for(&mut mirroring, OWNER, MAX_BYTES_UNDER_WAY - 1);
+        enter_for(&mut mirroring, OTHER, 1);
+        assert!(!mirroring.streams[&OWNER].is_crowded());
+        let second = enter_for(&mut mirroring, OWNER, 1);
+        assert!(mirroring.streams[&OWNER].is_crowded() && !mirroring.streams[&OTHER].is_crowded());
+        mirroring.on_confirmed(OWNER, first, |_| ());
+        assert!(!mirroring.streams[&OWNER].is_crowded());
+        mirroring.on_confirmed(OWNER, second, |_| ());
+        assert_eq!((mirroring.streams[&OWNER].bytes, mirroring.streams[&OTHER].bytes), (0, 1));
+    }
+
+    #[test]
+    fn changes_that_wait_behind_one_that_is_under_way_are_not_endless() {
+        let mut mirroring = Mirroring::new(Mistakes::default());
+        let first = enter_for(&mut mirroring, OTHER, 1);
+        for _ in 1..MAX_IN_LINE {
+            assert!(!mirroring.has_too_many());
+            let number = enter_for(&mut mirroring, OWNER, 1);
+            mirroring.on_confirmed(OWNER, number, |_| ());
+        }
+        assert!(mirroring.has_too_many() && mirroring.under_way() == 1);
+        mirroring.on_confirmed(OTHER, first, |_| ());
+        assert!(!mirroring.has_too_many());
     }
 }

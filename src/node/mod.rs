@@ -146,6 +146,8 @@ pub struct Node {
     is_waiting_for_lease: bool,
     /// When those who were told that a key has another owner ask again.
     ask_again_at: Mono,
+    /// When those who wait were looked through last.
+    reconsidered_at: Mono,
     /// When the next eager ping is due.
     eager_at: Mono,
     started: Now,
@@ -193,6 +195,7 @@ impl Node {
             held_keys: BTreeSet::new(),
             is_waiting_for_lease: false,
             ask_again_at: Mono::NEVER,
+            reconsidered_at: Mono(0),
             eager_at: now.mono,
             started: now,
             last_wake: Mono::NEVER,
