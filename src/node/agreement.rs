@@ -335,14 +335,15 @@ impl Node {
         self.pay_promise(now, out);
     }
 
-    /// Gives the promise that is owed, once nothing of this node is on its way, or it has waited long enough.
+    /// Gives the promise that is owed, once nothing of this node is on its way to who could confirm it, or it has waited long enough. Whose link
+    /// is lost may be no more, and others may know it by now.
     pub(super) fn pay_promise(&mut self, now: Now, out: &mut dyn Outputs) {
         if self.pact.as_ref().is_none_or(|pact| pact.owed_promise.is_none()) {
             return;
         }
         let base = self.base();
         let (is_quiet, forgets) = (self.mirroring.is_quiet(), self.mistakes().forget_accepted);
-        let is_up = |member: MemberId| self.membership.get(member).standing == Standing::Up;
+        let is_up = |member: MemberId| self.membership.get(member).standing == Standing::Up && self.peers[member.index()].link().is_some();
         let waits_for_nobody = is_quiet || !self.mirroring.waits_for_any(is_up);
         let (has_filled, is_first) = (self.pulse(now.mono).has_filled, base == ViewId::default());
         let Some(pact) = &mut self.pact else { return };

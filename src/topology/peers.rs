@@ -20,6 +20,9 @@ use crate::time::Mono;
 const BACK_OFF_FIRST_MS: u64 = 50;
 /// The wait after a dial that has told nothing.
 const RETRY_SOON_MS: u64 = 2;
+/// A dial that has come to nothing by then is begun anew; each further one is given twice as long. A listener that is being closed may swallow
+/// a dial, and the system asks again only after a second.
+const DIAL_AGAIN_MS: u64 = 20;
 /// The longest wait between two dials.
 const BACK_OFF_MOST_MS: u64 = 1_000;
 
@@ -31,7 +34,7 @@ pub struct LinkId(pub u64);
 #[derive(Clone, Debug)]
 enum State {
     Idle { dial_at: Mono },
-    Dialling { give_up: Mono },
+    Dialling { give_up: Mono, again_at: Mono, patience_ms: u64 },
     Greeting { link: LinkId, give_up: Mono },
     Open { link: LinkId, heartbeat: Heartbeat },
 }
@@ -67,10 +70,16 @@ impl Peer {
     pub fn tick(&mut self, pace: Pace, now: Mono) -> Step {
         match &mut self.state {
             State::Idle { dial_at } if now >= *dial_at => {
-                self.state = State::Dialling { give_up: now.plus(pace.silence_ms) };
+                let (give_up, again_at) = (now.plus(pace.silence_ms), now.plus(DIAL_AGAIN_MS));
+                self.state = State::Dialling { give_up, again_at, patience_ms: DIAL_AGAIN_MS };
                 Step::Dial
             }
-            State::Dialling { give_up } if now >= *give_up => self.fall_silent(now),
+            State::Dialling { give_up, .. } if now >= *give_up => self.fall_silent(now),
+            State::Dialling { again_at, patience_ms, .. } if now >= *again_at => {
+                *patience_ms *= 2;
+                *again_at = now.plus(*patience_ms);
+                Step::Dial
+            }
             State::Greeting { give_up, .. } if now >= *give_up => self.fall_silent(now),
             State::Open { link, heartbeat } => match heartbeat.tick(pace, now) {
                 Due::Nothing => Step::Nothing,
@@ -164,7 +173,7 @@ impl Peer {
     pub fn forgive(&mut self, pace: Pace, now: Mono) {
         match &mut self.state {
             State::Open { heartbeat, .. } => heartbeat.forgive(now),
-            State::Dialling { give_up } | State::Greeting { give_up, .. } => *give_up = now.plus(pace.silence_ms),
+            State::Dialling { give_up, .. } | State::Greeting { give_up, .. } => *give_up = now.plus(pace.silence_ms),
             State::Idle { .. } => {}
         }
     }
@@ -189,7 +198,8 @@ impl Peer {
     pub fn wake_at(&self, pace: Pace) -> Mono {
         match &self.state {
             State::Idle { dial_at } => *dial_at,
-            State::Dialling { give_up } | State::Greeting { give_up, .. } => *give_up,
+            State::Dialling { give_up, again_at, .. } => *give_up.min(again_at),
+            State::Greeting { give_up, .. } => *give_up,
             State::Open { heartbeat, .. } => heartbeat.wake_at(pace),
         }
     }
@@ -250,6 +260,21 @@ mod tests {
     }
 
     #[test]
+    fn a_dial_that_nobody_answers_is_begun_anew_long_before_it_is_given_up() {
+        let mut peer = Peer::new(Mono(0));
+        let mut dials = Vec::new();
+        for ms in 0..500 {
+            match peer.tick(PACE, Mono(ms)) {
+                Step::Dial => dials.push(ms),
+                step => assert_eq!(step, Step::Nothing),
+            }
+            assert!(peer.wake_at(PACE) > Mono(ms) && peer.wake_at(PACE) <= Mono(500));
+        }
+        assert_eq!(dials, [0, 20, 60, 140, 300]);
+        assert!(peer.on_dial_failed(Mono(499)));
+    }
+
+    #[test]
     fn the_back_off_grows_to_its_limit_and_a_welcome_resets_it() {
         let mut peer = Peer::new(Mono(0));
         let mut now = Mono(0);
@@ -273,6 +298,7 @@ mod tests {
     fn silence_closes_the_link_in_every_state() {
         let mut dialling = Peer::new(Mono(0));
         assert_eq!(dialling.tick(PACE, Mono(0)), Step::Dial);
+        assert_eq!(dialling.tick(PACE, Mono(499)), Step::Dial);
         assert_eq!(dialling.tick(PACE, Mono(500)), Step::Silent(None));
         let mut greeting = Peer::new(Mono(0));
         assert_eq!(greeting.tick(PACE, Mono(0)), Step::Dial);

@@ -299,9 +299,10 @@ impl Host {
         Turn { said, dials, crashed: false, left }
     }
 
-    /// A dial has been begun, on this link.
+    /// A dial has been begun, on this link. It ends the one before, if that has come to nothing.
     pub fn on_dialling(&mut self, member: MemberId, link: LinkId) {
         if let Some(process) = &mut self.process {
+            process.links.retain(|_, link| link.dialling != Some(member));
             process.links.insert(link, Link { dialling: Some(member), input: Vec::new() });
         }
     }
