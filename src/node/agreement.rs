@@ -488,11 +488,12 @@ impl Node {
         view.up().filter(is_silent).map(|seat| seat as u16).collect()
     }
 
-    /// When no lease can run any more that this node has granted to one of these seats; of one that has ended meanwhile, none does.
+    /// When no lease can run any more that this node has granted to one of these seats; of one that has ended or departed meanwhile, none does.
     fn when_leases_end(&self, silent: &[u16], now: Mono) -> Mono {
         let Some(pact) = self.pact.as_ref().filter(|_| !self.mistakes().no_lease_wait) else { return now };
         let granted = |seat: &u16| {
-            let member = pact.seats.get(usize::from(*seat)).filter(|_| !pact.has_ended((*seat).into(), &self.membership))?;
+            let seat = usize::from(*seat);
+            let member = pact.seats.get(seat).filter(|_| !pact.has_ended(seat, &self.membership) && !pact.has_departed(seat))?;
             pact.ties.get(member.index())?.grants
         };
         silent.iter().filter_map(granted).map(|granted| granted.plus(pact.wait_ms())).max().map_or(now, |end| end.max(now))
