@@ -18,6 +18,7 @@ use super::mirroring::{Delayed, Pool};
 use super::pact::{Pact, Route};
 use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
+use super::walking::Walks;
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::Version;
 use crate::caching::cache::{Cache, PARTITIONS};
@@ -172,7 +173,8 @@ impl Node {
             return;
         }
         self.filling.on_confirmed(member, number);
-        self.mirroring.on_confirmed(member, number, |delayed| answer(out, delayed.origin, &delayed.key, &delayed.outcome.reply()));
+        let (mirroring, walks) = (&mut self.mirroring, &mut self.walks);
+        mirroring.on_confirmed(member, number, |delayed| tell(walks, delayed, out));
         self.pay_promise(now, out);
         self.advance_proposal(now, out);
     }
@@ -209,9 +211,7 @@ impl Node {
 
     /// Answers what waited for changes that are everywhere now.
     pub(super) fn answer_delayed(&mut self, delayed: Vec<Delayed>, out: &mut dyn Outputs) {
-        for Delayed { origin, key, outcome, .. } in delayed {
-            self.tell(origin, &key, &outcome.reply(), out);
-        }
+        delayed.into_iter().for_each(|delayed| tell(&mut self.walks, delayed, out));
     }
 
     /// Says every key in doubt again that this node owns, and tells the others' owners of theirs.
@@ -452,6 +452,14 @@ impl Node {
 
     pub(super) fn route(&self, hash: KeyHash, now: Mono) -> Route {
         self.pact.as_ref().map_or(Route::Here, |pact| pact.route(hash.place, now))
+    }
+}
+
+/// Answers what has waited for a change: a walk of this node's own as well as whoever has asked from without.
+fn tell(walks: &mut Walks, Delayed { origin, key, outcome, .. }: Delayed, out: &mut dyn Outputs) {
+    match origin {
+        Origin::Walk(id) => walks.on_scanned(id, outcome),
+        Origin::Client(_) | Origin::Peer { .. } => answer(out, origin, &key, &outcome.reply()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::harness::mirrored::Mirrored;
-use crate::harness::node::Node;
+use crate::harness::node::{Node, Setup};
 use crate::harness::pool::{Pool, await_up};
 
 const COUNT: usize = 600;
@@ -62,6 +62,23 @@ fn a_walk_goes_on_at_the_next_owner_when_a_node_is_killed_in_its_middle() {
     let mut walker = pool.nodes[0].client();
     walker.send("keys user 10000\r\n");
     pool.nodes[2].kill();
+    let keys: BTreeSet<String> = (0..COUNT).map(|_| walker.line().strip_prefix("KEY ").expect("a key").to_owned()).collect();
+    assert_eq!((keys, walker.line()), (users, "END".to_owned()));
+}
+
+#[test]
+fn a_walk_goes_on_when_what_it_has_waited_for_is_everywhere() {
+    let patient = |setup: Setup| setup.set("network.silence_ms=10000").set("limits.request_timeout_ms=10000");
+    let pool = Mirrored::start_with(2, patient);
+    let users = write_keys(&pool.nodes[0]);
+    // Keys are listed in the order of their places: the walk's first wait is for a write to this one, at its owner.
+    let first = pool.nodes[0].client().list("keys")[0].strip_prefix("KEY ").expect("a key").to_owned();
+    let owner = pool.owner(0, &first);
+    let (mut walker, mut other) = (pool.nodes[owner].client(), pool.nodes[owner].client());
+    pool.nodes[1 - owner].signal("STOP");
+    walker.send(format!("set {first} 0 0 1 noreply\r\ny\r\nkeys user 10000\r\n"));
+    assert!(other.ask("alive").starts_with("ALIVE "), "what came before has been carried out");
+    pool.nodes[1 - owner].signal("CONT");
     let keys: BTreeSet<String> = (0..COUNT).map(|_| walker.line().strip_prefix("KEY ").expect("a key").to_owned()).collect();
     assert_eq!((keys, walker.line()), (users, "END".to_owned()));
 }
