@@ -44,7 +44,8 @@ impl Node {
         let kept = present.map(Entry::expires);
         let expires = expiry.map_or(kept, |expiry| moment_of(expiry, task.now, kept)).unwrap_or(task.now.mono);
         let seen_version = terms.and_then(|terms| terms.seen_version);
-        let extra = Extras { seen_version, ..Extras::default() }.bytes();
+        let media = present.map_or(&b""[..], |entry| Extras::of(entry.extra()).media);
+        let extra = Extras { seen_version, media, ..Extras::default() }.bytes();
         let flags = present.map_or(0, Entry::flags);
         let entry = Entry::joined(Parts {
             key: task.key(),

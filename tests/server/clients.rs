@@ -30,6 +30,17 @@ fn is_missing<T>(result: &Result<T, MemcacheError>) -> bool {
 }
 
 #[test]
+fn a_number_that_is_counted_keeps_the_type_of_its_content() {
+    let node = Setup::new().start();
+    let mut http = node.client();
+    http.send("PUT /n HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n41");
+    assert_eq!(http.line(), "HTTP/1.1 201 Created");
+    assert_eq!(node.client().ask("incr n 1"), "42");
+    let counted = Http::connect(&node).ask("GET", "/n");
+    assert_eq!((counted.header("Content-Type"), &counted.body[..]), (Some("text/plain"), &b"42"[..]));
+}
+
+#[test]
 fn a_memcached_client_reads_and_writes_through_every_node() {
     in_each_protocol(|[one, two, three]| {
         for number in 0..20 {
