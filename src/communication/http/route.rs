@@ -27,6 +27,7 @@ use super::refusal::{self, Refusal};
 use super::target::{Target, unescape};
 use crate::caching::Version;
 use crate::config::Limits;
+use crate::node::MAX_MEDIA;
 use crate::node::command::{Action, Admin, Command, Expiry, Guard, Removal, Request, Store, StoreMode, Terms};
 
 /// What a request asks for.
@@ -209,7 +210,9 @@ fn on_key<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &He
 
 fn store<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &Head<'a>, limits: &Limits) -> Result<Route<'a>, Refusal> {
     let mode = Wanted::of(head)?.mode();
-    let media = if head.media.eq_ignore_ascii_case(DEFAULT_MEDIA) { b"" } else { head.media };
+    // What is too long to be kept is not sent to the key's owner either: a message has room for a value and not for any header.
+    let is_kept = head.media.len() <= MAX_MEDIA && !head.media.eq_ignore_ascii_case(DEFAULT_MEDIA);
+    let media = if is_kept { head.media } else { b"" };
     let upload = |key| {
         let (flags, expiry) = (target.flags()?, target.expiry(head.cache_control)?);
         Ok(Upload { key, mode, flags, expiry, media: Cow::Borrowed(media) })

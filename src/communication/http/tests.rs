@@ -392,7 +392,9 @@ fn a_bad_tag_is_no_condition_that_could_be_passed_over() {
 
 #[test]
 fn a_content_type_is_kept_and_said_and_a_page_is_put_in_a_sandbox() {
+    let long = "m".repeat(201);
     for (media, said, guards) in [
+        (&*long, "application/octet-stream", ""),
         ("text/plain", "text/plain", "X-Content-Type-Options: nosniff\r\n"),
         ("application/octet-stream", "application/octet-stream", ""),
         ("", "application/octet-stream", ""),
