@@ -234,7 +234,11 @@ impl Dialect {
     /// The memory that a command on its way takes in the parser, beside the bytes not yet consumed.
     #[must_use]
     pub fn held(&self) -> usize {
-        if let Dialect::Http(parser) = self { parser.held() } else { 0 }
+        match self {
+            Dialect::Http(parser) => parser.held(),
+            Dialect::Resp(parser) => parser.held(),
+            Dialect::Unknown | Dialect::Memcached(_) | Dialect::Binary(_) => 0,
+        }
     }
 
     /// Takes the next piece off the front of `input`, for a client who may do so much. Not for `Unknown`, which has nothing to say.

@@ -37,6 +37,7 @@ use self::commands::{Call, Each, LONGEST_NAME, Step, find, unknown};
 use self::compose::{Kind, NO_AUTH, OK, error};
 use self::frame::{Args, Frame, Framer, array_of_line, push_header, string_at_front};
 use self::session::Session;
+use self::transaction::Queue;
 use crate::communication::access::Access;
 use crate::communication::protocol::{self, Group, Parsed, Sniffed};
 use crate::config::Limits;
@@ -98,6 +99,13 @@ impl Parser {
     /// The wall clock, in milliseconds since 1970: what comes next has come now.
     pub fn set_clock(&mut self, now_ms: u64) {
         self.session.now_ms = now_ms;
+    }
+
+    /// The memory that commands take which are not carried out yet, beside the bytes not yet consumed.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let queued = self.session.queue.as_ref().map_or(0, Queue::held);
+        queued + self.replay.as_ref().map_or(0, |replay| replay.bytes.capacity())
     }
 
     /// Takes the next piece off the front of `input`.

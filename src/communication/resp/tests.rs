@@ -152,6 +152,19 @@ fn what_is_queued_is_played_in_order_when_it_is_executed() {
 }
 
 #[test]
+fn what_is_queued_counts_as_held_until_it_is_carried_out() {
+    let (mut parser, limits) = (Parser::new(7), limits());
+    let value = "v".repeat(900);
+    for (line, least, most) in [("MULTI", 0, 0), (&*format!("SET k {value}"), 900, 4000), ("GET k", 900, 4000), ("EXEC", 900, 4000)] {
+        let command = array_of_line(line.as_bytes()).expect("a line");
+        parser.next(&command, &limits);
+        assert!((least..=most).contains(&parser.held()), "{line}: {}", parser.held());
+    }
+    (0..2).for_each(|_| assert!(matches!(parser.next(b"", &limits), Parsed::Request { .. })));
+    assert_eq!(parser.held(), 0);
+}
+
+#[test]
 fn counting_makes_what_is_missing() {
     let Some(Request::Key(command)) = asked("DECRBY n 5").pop() else { panic!("no request") };
     let Action::Count(Count { by: Delta::Signed(-5), terms: Some(terms) }) = command.action else { panic!("no count") };

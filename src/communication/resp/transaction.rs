@@ -34,6 +34,11 @@ impl Queue {
         Cow::Borrowed(QUEUED)
     }
 
+    /// The memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// A command was refused before it could be queued.
     pub(super) fn fail(&mut self) {
         self.failed = true;
