@@ -28,6 +28,11 @@ use crate::topology::MemberId;
 /// Most entries evicted for one write: who has just taken over keys may be far over its limits.
 const EVICT_AT_ONCE: usize = 64;
 
+/// Longest old value that mirrors remember for who has asked for it.
+const MOST_REPEATED: usize = 16 << 10;
+
+type Old = Option<Cow<'static, [u8]>>;
+
 /// A key with its two numbers and whom to answer about it: what every verb needs.
 pub(super) struct Task<'a> {
     pub now: Now,
@@ -144,9 +149,21 @@ impl Node {
                 return self.leave_something(task, terms, out);
             }
         }
-        let removed = self.remove(task, Outcome::Deleted { old: None }, out);
+        let outcome = self.with_old(task, removal.want_old, |old| Outcome::Deleted { old });
+        let removed = self.remove(task, outcome, out);
         let reply = removed.as_ref().map_or(Reply::Miss, |entry| Reply::Deleted { old: removal.want_old.then(|| entry.value()) });
         conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+    }
+
+    /// What a forwarded request is answered that may ask for the old value, for who owns the key next and is asked again: the value is gone by
+    /// then. Of a large one it is only known that it cannot be told.
+    pub(super) fn with_old(&self, task: &Task<'_>, want_old: bool, outcome: impl FnOnce(Old) -> Outcome<'static>) -> Outcome<'static> {
+        let is_forwarded = matches!(task.origin, Origin::Peer { serial: 1.., .. });
+        let present = if want_old && is_forwarded { self.cache.peek(task.key(), task.hash, task.now.mono) } else { None };
+        match present.map(Entry::value) {
+            Some(old) if old.len() > MOST_REPEATED => Outcome::Failed(Failure::OutcomeUnknown),
+            old => outcome(old.map(|old| Cow::Owned(old.to_vec()))),
+        }
     }
 
     /// A removal that leaves the key: its value marked as stale, or an empty one, or both.

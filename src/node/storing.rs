@@ -33,7 +33,8 @@ impl Node {
         let Some((entry, seen)) = made(task, store, is_stale, present, version) else {
             return self.store_nothing(task, store.want_old, out);
         };
-        let old = self.write(task, entry, Outcome::Stored { version: seen, old: None }, out);
+        let outcome = self.with_old(task, store.want_old, |old| Outcome::Stored { version: seen, old });
+        let old = self.write(task, entry, outcome, out);
         let old = old.as_ref().filter(|_| store.want_old).map(Entry::value);
         conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version: seen, old }, out);
     }
@@ -63,7 +64,8 @@ impl Node {
     /// A write whose time is already over leaves nothing, not even what was there.
     fn store_nothing(&mut self, task: &Task<'_>, want_old: bool, out: &mut dyn Outputs) {
         let version = self.next_version();
-        let old = self.remove(task, Outcome::Stored { version, old: None }, out);
+        let outcome = self.with_old(task, want_old, |old| Outcome::Stored { version, old });
+        let old = self.remove(task, outcome, out);
         let old = old.as_ref().filter(|_| want_old).map(Entry::value);
         conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Stored { version, old }, out);
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::harness::client::Client;
+use crate::harness::eventually;
 use crate::harness::mirrored::Mirrored;
 use crate::harness::node::Node;
 use crate::harness::pool::Pool;
@@ -40,6 +41,25 @@ fn asked_list(client: &mut Client, command: &str) -> Vec<String> {
     let header = client.line();
     let count = header.strip_prefix('*').and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("an array: {header}"));
     list(client, count)
+}
+
+#[test]
+fn who_takes_a_value_away_is_given_it_by_the_next_owner_too() {
+    for (command, taken) in [("GETDEL", "\"old\""), ("GETSET new", "\"old\""), ("APPEND new", ":6")] {
+        let mut pool = Mirrored::start_with(3, |setup| setup.set("network.silence_ms=10000").set("limits.request_timeout_ms=10000"));
+        let mut client = pool.nodes[0].client();
+        let is_fit = |key: &String| pool.nodes[0].client().list(&format!("owner {key}"))[..2] == ["OWNER 2", "MIRROR 3"];
+        let key =
+            (0..1_000).map(|number| format!("k{number}")).find(is_fit).expect("a key of the second node with its mirror at the third");
+        assert_eq!(ask(&mut client, &format!("SET {key} old")), "OK");
+        pool.nodes[2].signal("STOP");
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        client.send(format!("{verb} {key} {rest}\r\n"));
+        eventually("the change is on its way to the mirror", || pool.nodes[1].stat("mirrored_under_way") == 1);
+        pool.nodes[1].kill();
+        pool.nodes[2].signal("CONT");
+        assert_eq!(reply(&mut client), taken, "{command}");
+    }
 }
 
 /// All keys that `SCAN` tells, page by page, through the nodes by turns.
