@@ -14,8 +14,8 @@ use crate::caching::entry::{Entry, Parts};
 
 /// The most digits of a decimal number below 2^64.
 const MAX_DIGITS: usize = 20;
-/// The longest floating-point number that is read.
-const MAX_FLOAT: usize = 64;
+/// The longest floating-point number that is read: the smallest of all is written with 326 characters.
+const MAX_FLOAT: usize = 400;
 
 impl Node {
     pub(super) fn count(&mut self, task: &Task<'_>, count: &Count<'_>, out: &mut dyn Outputs) {
@@ -162,5 +162,9 @@ mod tests {
         assert_eq!(sum(b"10.50", 0.1), Ok("10.6".into()));
         assert_eq!(sum(b"5.0e3", 200.0), Ok("5200".into()));
         assert_eq!(sum(b"3", -5.0), Ok("-2".into()));
+        for number in [f64::MAX, f64::MIN, f64::from_bits(1), -f64::from_bits(1)] {
+            let written = sum(b"0", number).expect("a finite number");
+            assert_eq!(sum(written.as_bytes(), -number), Ok("0".into()), "{number:e}");
+        }
     }
 }
