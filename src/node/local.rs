@@ -330,8 +330,9 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
                 Reply::Value(_) => Outcome::Touched,
                 reply => Outcome::of(reply).into_owned(),
             };
-            // What has only looked may look again: nothing need be remembered of it.
-            if is_won || !task.command.is_read() {
+            // What has only looked, or has only seen what was in its way, may look again: nothing need be remembered of it.
+            let has_seen = matches!((&task.command.action, reply), (Action::Store(_), Reply::Value(_)));
+            if is_won || !(task.command.is_read() || has_seen) {
                 mirroring.remembered.note(member, serial, task.hash, outcome);
             }
         }

@@ -124,3 +124,78 @@ fn made(task: &Task<'_>, store: &Store<'_>, is_stale: bool, present: Option<&Ent
     let entry = Entry::joined(Parts { key: task.key(), first, second, flags, extra: &extra, expires, version });
     Some((entry, terms.seen_version.unwrap_or(version)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::caching::cache::Bounds;
+    use crate::node::command::{Action, Command};
+    use crate::node::message::{Message, RequestId};
+    use crate::node::{ClientId, Mistakes, Origin, Settings};
+    use crate::time::{Mono, Now};
+    use crate::topology::MemberId;
+    use crate::topology::heartbeat::Pace;
+    use crate::topology::membership::Card;
+    use crate::topology::peers::LinkId;
+    use crate::topology::view::Mirrors;
+
+    /// Keeps what another node is answered.
+    #[derive(Default)]
+    struct Told(Vec<Outcome<'static>>);
+
+    impl Outputs for Told {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
+            if let Message::Answer { outcome, .. } = message {
+                self.0.push(outcome.clone().into_owned());
+            }
+        }
+        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    fn node() -> Node {
+        let settings = Settings {
+            me: Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], 8001).into()) },
+            pool: "pool".into(),
+            peers: Vec::new(),
+            mirrors: Mirrors::Next(0),
+            serve_on_silence: false,
+            boot_wait_ms: 1_000,
+            bounds: Bounds::default(),
+            max_value: 1 << 20,
+            pace: Pace { every_ms: 100, silence_ms: 1_000 },
+            request_timeout_ms: 1_000,
+            sync_matters: false,
+            seed: 1,
+            shown: Vec::new(),
+            mistakes: Mistakes::default(),
+        };
+        Node::new(settings, None, None, Now::default())
+    }
+
+    /// What another node's client is answered, whose write has this serial.
+    fn answer(node: &mut Node, serial: u64, store: Store<'_>) -> Outcome<'static> {
+        let command = Command { key: Cow::Borrowed(b"key"), action: Action::Store(store) };
+        let origin = Origin::Peer { link: LinkId(1), id: RequestId(serial), member: MemberId(1), serial };
+        let mut told = Told::default();
+        node.execute_for_peer(Now::default(), origin, node.hash_of(&command), &command, Mono(1_000), &mut told);
+        told.0.pop().expect("an answer")
+    }
+
+    #[test]
+    fn who_asks_again_what_was_in_the_way_is_shown_it_again() {
+        let mut node = node();
+        answer(&mut node, 1, Store::of(&b"first"[..]));
+        let second = Store { mode: StoreMode::Add, want_old: true, ..Store::of(&b"second"[..]) };
+        for _ in 0..2 {
+            let Outcome::Value { bytes, .. } = answer(&mut node, 2, second.clone()) else { panic!("no value") };
+            assert_eq!(&bytes[..], b"first");
+        }
+    }
+}
