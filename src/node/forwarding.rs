@@ -67,7 +67,8 @@ impl Node {
             0
         };
         let view = self.view_id();
-        let waiting = Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view, knowers: None });
+        let waiting =
+            Waiting::Owner(Forwarded { command: command.to_owned(), hash, owner, sent, perhaps: false, serial, view, knowers: None });
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
         (self.requests.park(Parked { origin, deadline, waiting }), serial)
     }

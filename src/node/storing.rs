@@ -172,6 +172,7 @@ mod tests {
             pace: Pace { every_ms: 100, silence_ms: 1_000 },
             request_timeout_ms: 1_000,
             sync_matters: false,
+            secret: crate::node::Secret::default(),
             seed: 1,
             shown: Vec::new(),
             mistakes: Mistakes::default(),

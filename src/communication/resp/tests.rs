@@ -157,10 +157,10 @@ fn what_is_queued_counts_as_held_until_it_is_carried_out() {
     let value = "v".repeat(900);
     for (line, least, most) in [("MULTI", 0, 0), (&*format!("SET k {value}"), 900, 4000), ("GET k", 900, 4000), ("EXEC", 900, 4000)] {
         let command = array_of_line(line.as_bytes()).expect("a line");
-        parser.next(&command, &limits);
+        parser.next(&command, &limits, Access::Open);
         assert!((least..=most).contains(&parser.held()), "{line}: {}", parser.held());
     }
-    (0..2).for_each(|_| assert!(matches!(parser.next(b"", &limits), Parsed::Request { .. })));
+    (0..2).for_each(|_| assert!(matches!(parser.next(b"", &limits, Access::Open), Parsed::Request { .. })));
     assert_eq!(parser.held(), 0);
 }
 
