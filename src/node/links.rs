@@ -237,6 +237,7 @@ impl Node {
                     }
                     out.dial(member, card.address);
                 }
+                Step::DialAgain => out.dial(member, self.membership.get(member).card.address),
                 Step::Ping(link, number) => self.ping(member, link, number, now.mono, out),
                 Step::Silent(link) => {
                     if let Some(link) = link {
@@ -465,15 +466,28 @@ mod tests {
     #[test]
     fn a_dial_that_was_given_up_says_nothing_about_the_link_that_came_after_it() {
         let (mut node, mut out) = (node(&[8002]), Orders::default());
-        for ms in [1_000, 1_500, 1_600] {
+        for ms in (1_000..=1_560).step_by(10) {
             node.on_tick(at(ms), &mut out);
         }
-        assert_eq!(out.dialled.len(), 2, "the first was silent, the second is under way");
+        assert_eq!(out.dialled.len(), 6, "five were silent, the last is under way");
         let (member, link) = (MemberId(1), LinkId(9));
-        node.on_dialled(at(1_601), member, link, &mut out);
-        node.on_message(at(1_602), link, &Message::Welcome(introduction(card(8002, 7))), &mut out);
-        node.on_dial_failed(at(1_603), member, false, &mut out);
+        node.on_dialled(at(1_561), member, link, &mut out);
+        node.on_message(at(1_562), link, &Message::Welcome(introduction(card(8002, 7))), &mut out);
+        node.on_dial_failed(at(1_563), member, false, &mut out);
         assert_eq!(node.membership().get(member).standing, Standing::Up);
+    }
+
+    #[test]
+    fn a_refusal_says_nothing_of_a_life_that_was_heard_of_after_the_first_dial() {
+        let (mut node, mut out) = (node(&[8002]), Orders::default());
+        node.pact = Some(crate::node::pact::Pact::new(2, false, 500, None, Mono(1_000)));
+        node.on_tick(at(1_000), &mut out);
+        node.on_members(Mono(1_010), &[card(8002, 7)], &mut out);
+        node.on_tick(at(1_020), &mut out);
+        assert_eq!(out.dialled.len(), 2, "it is dialled again");
+        node.on_dial_failed(at(1_021), MemberId(1), true, &mut out);
+        assert_eq!(node.membership().get(MemberId(1)).card.incarnation, 7);
+        assert!(node.pact.as_ref().is_some_and(|pact| pact.ties[1].ended_life < 7));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum Step {
     Nothing,
     /// Dial it.
     Dial,
+    /// Dial it once more. A refusal may still be that of the first dial: it says nothing of a life that was heard of since.
+    DialAgain,
     /// Send a ping on the link.
     Ping(LinkId, u64),
     /// It was silent for too long: close the link, if there is one, and hold it for down.
@@ -78,7 +80,7 @@ impl Peer {
             State::Dialling { again_at, patience_ms, .. } if now >= *again_at => {
                 *patience_ms *= 2;
                 *again_at = now.plus(*patience_ms);
-                Step::Dial
+                Step::DialAgain
             }
             State::Greeting { give_up, .. } if now >= *give_up => self.fall_silent(now),
             State::Open { link, heartbeat } => match heartbeat.tick(pace, now) {
@@ -265,7 +267,7 @@ mod tests {
         let mut dials = Vec::new();
         for ms in 0..500 {
             match peer.tick(PACE, Mono(ms)) {
-                Step::Dial => dials.push(ms),
+                Step::Dial | Step::DialAgain => dials.push(ms),
                 step => assert_eq!(step, Step::Nothing),
             }
             assert!(peer.wake_at(PACE) > Mono(ms) && peer.wake_at(PACE) <= Mono(500));
@@ -298,7 +300,7 @@ mod tests {
     fn silence_closes_the_link_in_every_state() {
         let mut dialling = Peer::new(Mono(0));
         assert_eq!(dialling.tick(PACE, Mono(0)), Step::Dial);
-        assert_eq!(dialling.tick(PACE, Mono(499)), Step::Dial);
+        assert_eq!(dialling.tick(PACE, Mono(499)), Step::DialAgain);
         assert_eq!(dialling.tick(PACE, Mono(500)), Step::Silent(None));
         let mut greeting = Peer::new(Mono(0));
         assert_eq!(greeting.tick(PACE, Mono(0)), Step::Dial);
