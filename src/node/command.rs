@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 use crate::caching::Version;
 
+/// The longest media type that is kept; a longer one is not kept.
+pub const MAX_MEDIA: usize = 200;
+
 /// Anything a client may ask for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request<'a> {

@@ -7,10 +7,8 @@
 //!   └───────┴────────────────┴───────┘
 //! ```
 
+use super::command::MAX_MEDIA;
 use crate::caching::Version;
-
-/// The longest media type that is kept; a longer one is not kept.
-pub const MAX_MEDIA: usize = 200;
 
 const STALE: u8 = 1;
 const CLAIMED: u8 = 2;

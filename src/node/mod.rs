@@ -54,7 +54,6 @@ use log::warn;
 
 use self::command::{Command, Request};
 pub use self::driver::{Asked, ClientId, Outputs, Settings};
-pub use self::extras::MAX_MEDIA;
 use self::filling::Filling;
 use self::message::{Message, Outcome, RequestId};
 use self::mirroring::Mirroring;

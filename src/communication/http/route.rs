@@ -27,8 +27,7 @@ use super::refusal::{self, Refusal};
 use super::target::{Target, unescape};
 use crate::caching::Version;
 use crate::config::Limits;
-use crate::node::MAX_MEDIA;
-use crate::node::command::{Action, Admin, Command, Expiry, Guard, Removal, Request, Store, StoreMode, Terms};
+use crate::node::command::{Action, Admin, Command, Expiry, Guard, MAX_MEDIA, Removal, Request, Store, StoreMode, Terms};
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
