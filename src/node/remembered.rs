@@ -14,6 +14,8 @@ use crate::topology::MemberId;
 
 /// Most answers remembered for one entry node. Past it the oldest go, and whoever asks for those is told that the outcome is unknown.
 const MAX_REMEMBERED: usize = 200_000;
+/// Most bytes of old values in them.
+const MAX_BYTES: usize = 64 << 20;
 
 /// What is known of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +40,8 @@ pub struct Remembered {
 struct Answers {
     /// Each with its serial and the key's hash in the table; in the order of their serials, which is nearly that of their coming.
     answers: VecDeque<(u64, u64, Outcome<'static>)>,
+    /// Bytes of old values among them.
+    bytes: usize,
     watermark: u64,
     /// Below it, answers may have been given up for want of room.
     lost_below: u64,
@@ -63,13 +67,18 @@ impl Remembered {
         if serial < of.watermark {
             return;
         }
+        of.bytes += bytes_of(&outcome);
         match of.find(serial) {
-            Ok(place) => of.answers[place] = (serial, key.table, outcome),
+            Ok(place) => {
+                let (.., before) = std::mem::replace(&mut of.answers[place], (serial, key.table, outcome));
+                of.bytes -= bytes_of(&before);
+            }
             Err(place) => of.answers.insert(place, (serial, key.table, outcome)),
         }
-        if of.answers.len() > MAX_REMEMBERED
-            && let Some((oldest, ..)) = of.answers.pop_front()
+        while (of.answers.len() > MAX_REMEMBERED || of.bytes > MAX_BYTES)
+            && let Some((oldest, _, outcome)) = of.answers.pop_front()
         {
+            of.bytes -= bytes_of(&outcome);
             of.lost_below = oldest + 1;
         }
     }
@@ -80,7 +89,7 @@ impl Remembered {
         if watermark > of.watermark {
             of.watermark = watermark;
             let kept_from = of.find(watermark).unwrap_or_else(|place| place);
-            of.answers.drain(..kept_from);
+            of.bytes -= of.answers.drain(..kept_from).map(|(.., outcome)| bytes_of(&outcome)).sum::<usize>();
         }
     }
 
@@ -98,6 +107,14 @@ impl Answers {
             Some((last, ..)) if *last >= serial => self.answers.binary_search_by_key(&serial, |(serial, ..)| *serial),
             _ => Err(self.answers.len()),
         }
+    }
+}
+
+/// The bytes that an answer holds besides itself.
+fn bytes_of(outcome: &Outcome<'_>) -> usize {
+    match outcome {
+        Outcome::Stored { old, .. } | Outcome::Deleted { old } => old.as_ref().map_or(0, |old| old.len()),
+        _ => 0,
     }
 }
 
@@ -141,5 +158,21 @@ mod tests {
         assert_eq!(remembered.count(), MAX_REMEMBERED);
         assert_eq!(remembered.look_up(ENTRY, 0, KEY), Known::Unknown);
         assert_eq!(remembered.look_up(ENTRY, MAX_REMEMBERED as u64 + 1, KEY), Known::New);
+    }
+
+    #[test]
+    fn old_values_are_remembered_up_to_a_limit_of_their_own() {
+        let mut remembered = Remembered::default();
+        let old = || Outcome::Deleted { old: Some(vec![0; MAX_BYTES / 4].into()) };
+        for serial in 0..4 {
+            remembered.note(ENTRY, serial, KEY, old());
+            remembered.note(ENTRY, serial, KEY, old());
+        }
+        assert_eq!(remembered.count(), 4, "what is noted twice counts once");
+        remembered.note(ENTRY, 4, KEY, old());
+        assert_eq!((remembered.count(), remembered.look_up(ENTRY, 0, KEY)), (4, Known::Unknown));
+        remembered.forget_below(ENTRY, 3);
+        (5..7).for_each(|serial| remembered.note(ENTRY, serial, KEY, old()));
+        assert_eq!(remembered.count(), 4, "what is forgotten makes room");
     }
 }
