@@ -13,6 +13,9 @@ pub(crate) const MAX_KEY: usize = 250;
 /// Largest exptime, in seconds, that counts from now; a larger one is a date: seconds since 1970.
 const MAX_RELATIVE_S: u64 = 60 * 60 * 24 * 30;
 
+/// -1 in 32 bits: what libmemcached writes for an exptime below 0, and memcached reads as one.
+const MINUS_ONE: u64 = u32::MAX as u64;
+
 /// Largest length of a value that is a length at all: memcached's, whose lengths are 32 bits with the line's end counted in.
 const MAX_LENGTH: u64 = i32::MAX as u64 - 2;
 
@@ -121,10 +124,11 @@ pub(super) fn expiry(word: &[u8]) -> Option<Expiry> {
     unsigned(word).map(expiry_of)
 }
 
-/// What so many seconds mean: never, from now, or a date.
+/// What so many seconds mean: never, at once, from now, or a date.
 pub(crate) fn expiry_of(seconds: u64) -> Expiry {
     match seconds {
         0 => Expiry::Never,
+        MINUS_ONE => Expiry::InMs(0),
         seconds if seconds <= MAX_RELATIVE_S => Expiry::InMs(seconds * 1000),
         seconds => Expiry::AtWallMs(seconds.saturating_mul(1000)),
     }
@@ -191,6 +195,7 @@ mod tests {
             (b"2592001", Some(Expiry::AtWallMs(2_592_001_000))),
             (b"4102444800", Some(Expiry::AtWallMs(4_102_444_800_000))),
             (b"-1", Some(Expiry::InMs(0))),
+            (b"4294967295", Some(Expiry::InMs(0))),
             (b"18446744073709551615", Some(Expiry::AtWallMs(u64::MAX))),
             (b"soon", None),
             (b"-", None),
