@@ -3,7 +3,8 @@
 #
 # What a node leaves (journal, log, pid) lies in CLUSTER_DIR, .cluster if unset. A pid file is believed only if that process is a
 # spydercache with that node's configuration and data folder: nothing else is ever taken for a node, or ended. BASE_PORT, 8001 if
-# unset, moves the pool to other ports; SPYDERCACHE is the program, target/release/spydercache if unset.
+# unset, moves the pool to other ports; SPYDERCACHE is the program, target/release/spydercache if unset. CLUSTER_SET is options that all
+# nodes are started with, NAME=VALUE and blanks between them.
 root=$(cd "$(dirname "$0")/.." && pwd) || exit
 . "$root/utils/talk.sh"
 
@@ -64,6 +65,9 @@ launch() {
         done
         set -- --port "$(port "$n")" --set "network.peers=$peers"
     fi
+    for option in ${CLUSTER_SET-}; do
+        set -- "$@" --set "$option"
+    done
     cd "$root" || exit
     nohup "$SPYDERCACHE" "$(conf "$n")" --data-dir "$(data "$n")" "$@" >>"$(log "$n")" 2>&1 </dev/null &
     echo $! >"$(pid_file "$n")"
