@@ -1,4 +1,5 @@
-# `make` says what there is. Nothing here needs more than cargo, a POSIX shell and nc (or bash).
+# `make` says what there is. Nothing here needs more than cargo, a POSIX shell and nc (or bash), but for `make interop`, which says itself
+# what it installs.
 
 CARGO ?= cargo
 CARGO_TARGET_DIR ?= target
@@ -12,10 +13,11 @@ BASE_PORT ?= 8001
 ARGS ?= --load $(foreach n,0 1 2,127.0.0.1:$(shell expr $(BASE_PORT) + $(n)))
 TARGET ?=
 RUNS ?=
+CLIENTS ?=
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help build test sim sim-scale chaos cluster status stop kill-node revive bench fuzz clean
+.PHONY: help build test interop sim sim-scale chaos cluster status stop kill-node revive bench fuzz clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +29,10 @@ test: ## format, clippy without warnings, all tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test
+
+interop: ## real clients of many languages and frameworks against a real pool; CLIENTS="redis django" only some
+	$(CARGO) build
+	SPYDERCACHE="$(abspath $(CARGO_TARGET_DIR))/debug/spydercache" tests/interop/run.sh $(CLIENTS)
 
 sim: ## simulate pools with faults; SEED=... replays one run
 	$(if $(SEED),SEED=$(SEED)) $(CARGO) test --release --test simulation -- --nocapture
