@@ -388,7 +388,8 @@ impl Process {
         self.inbox.first().map_or(u64::MAX, |(at, _)| *at)
     }
 
-    /// What has arrived, in an order that poll might tell: each link's in its own, the links mixed.
+    /// What has arrived, in an order that poll might tell: each link's in its own, the links mixed. What has come of dials is first, as in the
+    /// event loop: before anything that is said can order the next.
     fn take_inputs(&mut self, prng: &mut Prng) -> Vec<Input> {
         let mut queues: BTreeMap<u64, VecDeque<Input>> = BTreeMap::new();
         for (_, input) in self.inbox.drain(..) {
@@ -403,6 +404,7 @@ impl Process {
         while !sources.is_empty() {
             inputs.extend(sources.swap_remove(prng.below(sources.len() as u64) as usize));
         }
+        inputs.sort_by_key(|input| !matches!(input, Input::FromNetwork(_, Arrival::Dialled | Arrival::Refused)));
         inputs
     }
 
