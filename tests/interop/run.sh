@@ -7,8 +7,8 @@
 # the end of this script is the list. A line a client: ok, FAILED with the end of its output, or skipped because it cannot be had here.
 # Any FAILED, or a run in which nothing ran, is the script's own failure. docs/clients.md says what was run with which versions.
 #
-# What the programs need lies in INTEROP_DIR, target/interop if unset: a Python venv from PyPI, node_modules from npm, logs, the nodes'
-# journals. What only Debian has (PHP, Ruby, Perl, Go, nginx) is installed by apt-get, if it is missing and this runs as root; nothing is
+# What the programs need lies in INTEROP_DIR, target/interop if unset: a Python venv from PyPI, node_modules from npm, crates, logs, the
+# nodes' journals. What only Debian has (PHP, Ruby, Perl, Go, nginx) is installed by apt-get, if it is missing and this runs as root; nothing is
 # ever fetched from elsewhere. The pool is utils/cluster.sh's, on free ports, and is ended with this script, however that ends.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit
@@ -58,6 +58,12 @@ install_node() {
     [ ! -d "$dir/node_modules/connect-redis" ] || return
     # shellcheck disable=SC2086
     installing node npm install --prefix "$dir" --no-audit --no-fund --no-save $NODE_PACKAGES
+}
+
+# Built apart from the project, in a copy: what these programs need is no dependency of its own.
+install_rust() {
+    mkdir -p "$dir/rust" && cp "$here/rust"/* "$dir/rust" || return
+    installing rust env CARGO_TARGET_DIR="$dir/rust/target" cargo build -q --manifest-path "$dir/rust/Cargo.toml"
 }
 
 # apt-get gives up the whole list for one unknown name: those are left out.
@@ -153,6 +159,7 @@ wanted() {
 python() { echo "$dir/venv/bin/python"; }
 of_python() { echo "$(python) -c 'from importlib.metadata import version as v; print(*(n + \" \" + v(n) for n in \"$1\".split()))'"; }
 of_node() { echo "node -e '\"$1\".split(\" \").forEach(n => console.log(n, require(process.env.NODE_PATH + \"/\" + n + \"/package.json\").version))'"; }
+of_rust() { echo "test -x $dir/rust/target/debug/use_$1 && awk -F '\"' '/^name = / { name = \$2 } /^version = / && name == \"$1\" { print name, \$2 }' $dir/rust/Cargo.lock"; }
 of_debian() { echo "dpkg-query -W -f '\${Package} \${Version} ' $1"; }
 
 # --- the run ---
@@ -162,6 +169,7 @@ words=$*
 install_debian
 install_python
 install_node
+install_rust
 trap '"$root/utils/cluster.sh" clean >/dev/null 2>&1' EXIT
 trap 'exit 130' INT TERM HUP
 start_pool
@@ -184,6 +192,8 @@ client memjs "$(of_node memjs)" node "$here/node/use_memjs.js" $nodes
 client node-memcached "$(of_node memcached)" node "$here/node/use_memcached.js" $nodes
 client keyv "$(of_node 'keyv @keyv/redis @keyv/memcache')" node "$here/node/use_keyv.js" $nodes
 client express "$(of_node 'express express-session connect-redis redis')" node "$here/node/use_express.js" $nodes
+client redis-rs "$(of_rust redis)" "$dir/rust/target/debug/use_redis" $nodes
+client memcache-rs "$(of_rust memcache)" "$dir/rust/target/debug/use_memcache" $nodes
 client dalli "$(of_debian ruby-dalli)" ruby "$here/ruby/use_dalli.rb" $nodes
 client redis-rb "$(of_debian ruby-redis)" ruby "$here/ruby/use_redis.rb" $nodes
 client rails "$(of_debian 'ruby-activesupport ruby-dalli ruby-redis')" ruby "$here/ruby/use_rails.rb" $nodes
@@ -201,6 +211,13 @@ client nginx "command -v nginx >/dev/null && nginx -v 2>&1 | cut -d : -f 2" "$he
 client ccache "gcc --version >/dev/null && ccache --version | head -n 1" "$here/shell/use_ccache.sh" $nodes
 client memcapable "$(of_debian libmemcached-tools)" "$here/shell/use_memcapable.sh" $nodes
 client redis-cli "redis-cli --version && redis-benchmark --version" "$here/shell/use_redis_cli.sh" $nodes
+
+# Not against the pool: each against a node that wants a password.
+guarded=$here/shell/with_password.sh
+client password-python "$(of_python redis)" "$guarded" "$(python)" "$py/use_password.py"
+client password-node "$(of_node 'memjs redis ioredis')" "$guarded" node "$here/node/use_password.js"
+client password-dalli "$(of_debian ruby-dalli)" "$guarded" ruby "$here/ruby/use_password.rb"
+client password-php "$(of_debian 'php-cli php-memcached')" "$guarded" php "$here/php/use_password.php"
 
 [ "$ran" -gt 0 ] || { echo "nothing ran" >&2; exit 1; }
 echo "$ran clients ran, $failed failed"
