@@ -9,7 +9,7 @@
 #
 # What the programs need lies in INTEROP_DIR, target/interop if unset: a Python venv from PyPI, node_modules from npm, crates, logs, the
 # nodes' journals. What only Debian has (PHP, Ruby, Perl, Go, nginx) is installed by apt-get, if it is missing and this runs as root; nothing is
-# ever fetched from elsewhere. The pool is utils/cluster.sh's, on free ports, and is ended with this script, however that ends.
+# ever fetched from elsewhere. The pool is utils/cluster.sh's, on free ports, and is ended with this script, whatever ends it but SIGKILL.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit
 . "$root/utils/talk.sh"
@@ -30,8 +30,8 @@ export GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$dir/go GOFLAGS=-buildvc
 
 PYTHON_PACKAGES="pymemcache pylibmc python-memcached aiomcache redis django django-redis cachelib flask-caching"
 NODE_PACKAGES="redis ioredis keyv @keyv/redis @keyv/memcache memjs memcached express express-session connect-redis"
-DEBIAN_PACKAGES="ruby-dalli ruby-redis ruby-activesupport php-cli php-memcached php-redis php-symfony-cache php-psr-simple-cache php-illuminate-cache php-illuminate-redis
-    libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev golang-github-gomodule-redigo-dev
+DEBIAN_PACKAGES="ruby-dalli ruby-redis ruby-activesupport php-cli php-memcached php-redis php-symfony-cache php-psr-simple-cache
+    php-illuminate-cache php-illuminate-redis libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev golang-github-gomodule-redigo-dev
     libspymemcached-java default-jdk-headless nginx-light curl ccache gcc libmemcached-tools redis-tools"
 
 ran=0
