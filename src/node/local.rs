@@ -180,25 +180,21 @@ impl Node {
         self.answer(task, &Reply::Deleted { old: None }, out);
     }
 
-    /// Puts an entry in, journals it, sends it to its mirrors and makes room. Returns what it replaced.
+    /// Puts an entry in as a new item, as [`rewrite`](Node::rewrite) does, and makes room. Returns what it replaced.
     pub(super) fn write(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
-        if let Some(journal) = &mut self.journal {
-            journal.append(&record_of(&entry, task.now));
-        }
-        self.mirror(task, &put_of(&entry, task.now.mono), outcome, out);
         self.stats.total_items += 1;
-        let old = self.cache.put(task.hash, entry, task.now.mono);
+        let old = self.rewrite(task, entry, outcome, out);
         self.make_room(out);
         old
     }
 
-    /// Puts another state of the same value in: journaled and mirrored, but no new item. Room is made by who calls.
-    pub(super) fn rewrite(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) {
+    /// Puts an entry in, journals it and sends it to its mirrors. Another state of the same value is no new item; room is made by who calls.
+    pub(super) fn rewrite(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
         if let Some(journal) = &mut self.journal {
             journal.append(&record_of(&entry, task.now));
         }
         self.mirror(task, &put_of(&entry, task.now.mono), outcome, out);
-        self.cache.put(task.hash, entry, task.now.mono);
+        self.cache.put(task.hash, entry, task.now.mono)
     }
 
     pub(super) fn remove(&mut self, task: &Task<'_>, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
