@@ -585,58 +585,25 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
-    use std::net::SocketAddr;
 
     use super::super::message::{Introduction, PROTOCOL_VERSION};
-    use super::super::reply::Reply;
-    use super::super::{ClientId, Mistakes, Settings};
+
+    use super::super::Settings;
+    use super::super::testing::{self, Nowhere, at, settings};
     use super::*;
-    use crate::caching::cache::Bounds;
-    use crate::time::Wall;
-    use crate::topology::heartbeat::Pace;
+
     use crate::topology::view::{Mirrors, Past};
 
     /// The node's links to the other, and from it.
     const OURS: LinkId = LinkId(9);
     const THEIRS: LinkId = LinkId(5);
 
-    struct Nowhere;
-
-    impl Outputs for Nowhere {
-        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
-        fn send(&mut self, _link: LinkId, _message: &Message<'_>) {}
-        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
-        fn hang_up(&mut self, _link: LinkId) {}
-        fn replay(&mut self) {}
-        fn keep(&mut self, _view: &[u8]) {}
-    }
-
-    fn at(ms: u64) -> Now {
-        Now { mono: Mono(ms), wall: Wall(ms) }
-    }
-
     fn card(port: u16) -> Card {
-        Card { incarnation: 7, ..Card::of_address(([127, 0, 0, 1], port).into()) }
+        testing::card(port, 7)
     }
 
     fn node(me: u16, other: u16) -> Node {
-        let settings = Settings {
-            me: card(me),
-            pool: "pool".into(),
-            peers: vec![card(other).address],
-            mirrors: Mirrors::Next(1),
-            serve_on_silence: false,
-            boot_wait_ms: 10_000,
-            bounds: Bounds::default(),
-            max_value: 1 << 20,
-            pace: Pace { every_ms: 100, silence_ms: 500 },
-            request_timeout_ms: 1_000,
-            sync_matters: false,
-            seed: 1,
-            secret: crate::node::Secret::default(),
-            shown: Vec::new(),
-            mistakes: Mistakes::default(),
-        };
+        let settings = Settings { peers: vec![card(other).address], mirrors: Mirrors::Next(1), ..settings(card(me)) };
         Node::new(settings, None, None, at(1_000))
     }
 

@@ -396,11 +396,9 @@ fn copies_in_words(copies: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caching::cache::Bounds;
-    use crate::node::{ClientId, Mistakes, Settings};
-    use crate::time::Wall;
-    use crate::topology::heartbeat::Pace;
-    use crate::topology::view::Mirrors;
+
+    use crate::node::testing::{at, card, settings};
+    use crate::node::{ClientId, Settings};
 
     /// Keeps count of what a node orders.
     #[derive(Default)]
@@ -430,32 +428,8 @@ mod tests {
         fn keep(&mut self, _view: &[u8]) {}
     }
 
-    fn at(ms: u64) -> Now {
-        Now { mono: Mono(ms), wall: Wall(ms) }
-    }
-
-    fn card(port: u16, incarnation: u64) -> Card {
-        Card { incarnation, ..Card::of_address(([127, 0, 0, 1], port).into()) }
-    }
-
     fn node(peers: &[u16]) -> Node {
-        let settings = Settings {
-            me: card(8001, 1),
-            pool: "pool".into(),
-            peers: peers.iter().map(|port| card(*port, 0).address).collect(),
-            mirrors: Mirrors::Next(0),
-            serve_on_silence: false,
-            boot_wait_ms: 10_000,
-            bounds: Bounds::default(),
-            max_value: 1 << 20,
-            pace: Pace { every_ms: 100, silence_ms: 500 },
-            request_timeout_ms: 1_000,
-            sync_matters: false,
-            seed: 1,
-            secret: crate::node::Secret::default(),
-            shown: Vec::new(),
-            mistakes: Mistakes::default(),
-        };
+        let settings = Settings { peers: peers.iter().map(|port| card(*port, 0).address).collect(), ..settings(card(8001, 1)) };
         Node::new(settings, None, None, at(1_000))
     }
 

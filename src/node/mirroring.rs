@@ -583,27 +583,13 @@ fn bytes_of(change: &Change<'_>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use super::super::ClientId;
-    use super::super::reply::Reply;
+    use super::super::testing::Nowhere;
     use super::*;
     use crate::caching::Version;
     use crate::topology::membership::Card;
     use crate::topology::view::{Past, View};
 
     const OWNER: MemberId = MemberId(1);
-
-    struct Nowhere;
-
-    impl Outputs for Nowhere {
-        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
-        fn send(&mut self, _link: LinkId, _message: &Message<'_>) {}
-        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
-        fn hang_up(&mut self, _link: LinkId) {}
-        fn replay(&mut self) {}
-        fn keep(&mut self, _view: &[u8]) {}
-    }
 
     fn with_a_doubt() -> Mirroring {
         let mut mirroring = Mirroring::new(Mistakes::default());

@@ -46,6 +46,8 @@ pub mod requests;
 mod storing;
 pub mod takeover;
 mod tally;
+#[cfg(test)]
+mod testing;
 mod walking;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -187,54 +187,19 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
 
     use super::*;
-    use crate::caching::cache::Bounds;
-    use crate::node::message::Message;
+
+    use crate::node::Settings;
+
     use crate::node::reply::{Part, SelfLine};
-    use crate::node::{ClientId, Mistakes, Settings};
-    use crate::time::Wall;
-    use crate::topology::heartbeat::Pace;
-    use crate::topology::membership::Card;
-    use crate::topology::peers::LinkId;
+    use crate::node::testing::{Nowhere, at, card, settings};
+
     use crate::topology::view::Mirrors;
-
-    /// Nobody is there.
-    struct Nowhere;
-
-    impl Outputs for Nowhere {
-        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
-        fn send(&mut self, _link: LinkId, _message: &Message<'_>) {}
-        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
-        fn hang_up(&mut self, _link: LinkId) {}
-        fn replay(&mut self) {}
-        fn keep(&mut self, _view: &[u8]) {}
-    }
-
-    fn at(ms: u64) -> Now {
-        Now { mono: Mono(ms), wall: Wall(ms) }
-    }
 
     /// A node that knows nobody.
     fn alone(mirrors: u32) -> Node {
-        let settings = Settings {
-            me: Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], 8001).into()) },
-            pool: "pool".into(),
-            peers: Vec::new(),
-            mirrors: Mirrors::Next(mirrors),
-            serve_on_silence: false,
-            boot_wait_ms: 1_000,
-            bounds: Bounds::default(),
-            max_value: 1 << 20,
-            pace: Pace { every_ms: 100, silence_ms: 500 },
-            request_timeout_ms: 1_000,
-            sync_matters: false,
-            seed: 1,
-            secret: crate::node::Secret::default(),
-            shown: Vec::new(),
-            mistakes: Mistakes::default(),
-        };
+        let settings = Settings { mirrors: Mirrors::Next(mirrors), boot_wait_ms: 1_000, ..settings(card(8001, 1)) };
         Node::new(settings, None, None, at(1_000))
     }
 

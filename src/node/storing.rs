@@ -131,16 +131,15 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::caching::cache::Bounds;
+
     use crate::node::command::{Action, Command};
     use crate::node::message::{Message, RequestId};
-    use crate::node::{ClientId, Mistakes, Origin, Settings};
+    use crate::node::testing::{card, settings};
+    use crate::node::{ClientId, Origin};
     use crate::time::{Mono, Now};
     use crate::topology::MemberId;
-    use crate::topology::heartbeat::Pace;
-    use crate::topology::membership::Card;
+
     use crate::topology::peers::LinkId;
-    use crate::topology::view::Mirrors;
 
     /// Keeps what another node is answered.
     #[derive(Default)]
@@ -160,24 +159,7 @@ mod tests {
     }
 
     fn node() -> Node {
-        let settings = Settings {
-            me: Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], 8001).into()) },
-            pool: "pool".into(),
-            peers: Vec::new(),
-            mirrors: Mirrors::Next(0),
-            serve_on_silence: false,
-            boot_wait_ms: 1_000,
-            bounds: Bounds::default(),
-            max_value: 1 << 20,
-            pace: Pace { every_ms: 100, silence_ms: 1_000 },
-            request_timeout_ms: 1_000,
-            sync_matters: false,
-            secret: crate::node::Secret::default(),
-            seed: 1,
-            shown: Vec::new(),
-            mistakes: Mistakes::default(),
-        };
-        Node::new(settings, None, None, Now::default())
+        Node::new(settings(card(8001, 1)), None, None, Now::default())
     }
 
     /// What another node's client is answered, whose write has this serial.
