@@ -586,12 +586,10 @@ impl Node {
 mod tests {
     use std::borrow::Cow;
 
-    use super::super::message::{Introduction, PROTOCOL_VERSION};
-
     use super::super::Settings;
+    use super::super::message::{Introduction, PROTOCOL_VERSION};
     use super::super::testing::{self, Nowhere, at, settings};
     use super::*;
-
     use crate::topology::view::{Mirrors, Past};
 
     /// The node's links to the other, and from it.

@@ -396,7 +396,6 @@ fn copies_in_words(copies: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use crate::node::testing::{at, card, settings};
     use crate::node::{ClientId, Settings};
 

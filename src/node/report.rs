@@ -187,14 +187,10 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-
     use crate::node::Settings;
-
     use crate::node::reply::{Part, SelfLine};
     use crate::node::testing::{Nowhere, at, card, settings};
-
     use crate::topology::view::Mirrors;
 
     /// A node that knows nobody.

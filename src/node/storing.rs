@@ -131,14 +131,12 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-
     use crate::node::command::{Action, Command};
     use crate::node::message::{Message, RequestId};
     use crate::node::testing::{card, settings};
     use crate::node::{ClientId, Origin};
     use crate::time::{Mono, Now};
     use crate::topology::MemberId;
-
     use crate::topology::peers::LinkId;
 
     /// Keeps what another node is answered.
