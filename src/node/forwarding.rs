@@ -22,7 +22,7 @@ use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Arc;
-use crate::topology::view::ViewId;
+use crate::topology::view::{View, ViewId};
 
 /// Who was told that a key has another owner asks again after this, if nothing has been heard by then.
 const ASK_AGAIN_MS: u64 = 5;
@@ -205,16 +205,18 @@ impl Node {
     }
 
     /// A view is about to end: of the writes that are out in it, its holders know whether they were carried out, and nobody else ever will. Who is
-    /// to know of one that was out in several has held the key in each.
-    pub(super) fn note_knowers(&mut self) {
+    /// to know of one that was out in several has held the key in each. If it is not the very next view that follows, a write may have been carried
+    /// out in one that is not known here: then nobody is to be asked.
+    pub(super) fn note_knowers(&mut self, next: Option<&View>) {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
+        let is_succeeded = next.is_some_and(|next| (next.lineage, next.epoch) == (view.lineage, view.epoch + 1));
         let is_out = |parked: &Parked| {
             matches!(&parked.waiting, Waiting::Owner(forwarded)
                 if forwarded.serial > 0 && (forwarded.sent || forwarded.perhaps && forwarded.knowers.is_none()))
         };
         for id in self.requests.select(is_out) {
             let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { continue };
-            let holders = pact.arc(forwarded.hash.place).map(Arc::holders).into_iter().flatten();
+            let holders = pact.arc(forwarded.hash.place).filter(|_| is_succeeded).map(Arc::holders).into_iter().flatten();
             let mut lives: Vec<_> = holders.map(|seat| (pact.seats[seat], view.seats[seat].card.incarnation)).collect();
             lives.retain(|life| forwarded.knowers.as_ref().is_none_or(|knowers| knowers.contains(life)));
             forwarded.knowers = Some(lives);

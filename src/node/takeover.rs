@@ -62,7 +62,7 @@ impl Node {
     pub(super) fn adopt(&mut self, now: Now, view: View, out: &mut dyn Outputs) {
         let seats: Vec<MemberId> = view.seats.iter().map(|seat| self.membership.learn(&seat.card, now.mono)).collect();
         self.link_new_members(now.mono);
-        self.note_knowers();
+        self.note_knowers(Some(&view));
         let Some(pact) = &mut self.pact else { return };
         let before = (std::mem::take(&mut pact.placement), pact.me, pact.view.take(), pact.id);
         for (seat, member) in seats.iter().enumerate() {
@@ -103,6 +103,7 @@ impl Node {
 
     /// It has no part in any view from now on.
     pub(super) fn lose_seat(&mut self, now: Now, out: &mut dyn Outputs) {
+        self.note_knowers(None);
         let Some(pact) = &mut self.pact else { return };
         pact.leave_view(now.mono);
         self.filling.end();
