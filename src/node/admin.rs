@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::command::{Admin, Expiry};
 use super::message::{Message, Outcome, RequestId};
+use super::pact::{Flush, FlushCount};
 use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
 use super::{Node, Origin, Outputs, answer};
@@ -88,19 +89,28 @@ impl Node {
         self.flush_at = Mono::NEVER;
         match &mut self.pact {
             None => self.flush(now),
-            Some(pact) => {
-                let flushes = pact.view.as_ref().map_or(0, |view| view.flushes);
-                pact.wants.flushes = Some(flushes + 1);
+            Some(pact) => pact.wants.flush = Flush::Wanted,
+        }
+    }
+
+    /// Says which view a flush is to come by, as soon as that can be known.
+    pub(super) fn count_flush(&mut self, now: Mono) {
+        let Some(counted) = self.pact.as_mut().and_then(|pact| pact.count_flush(now)) else { return };
+        let waits = |by: &Option<FlushCount>| by.is_none_or(|by| by.lineage != counted.lineage);
+        for id in self.requests.select(|parked| matches!(&parked.waiting, Waiting::Flushed { by } if waits(by))) {
+            if let Some(Parked { waiting: Waiting::Flushed { by }, .. }) = self.requests.get_mut(id) {
+                *by = Some(counted);
             }
         }
     }
 
     /// The client is answered when a view says so; of a flush that is to come later, at once.
     fn wait_for_flush(&mut self, now: Now, origin: Origin, delay_ms: u64, out: &mut dyn Outputs) {
-        let wanted = self.pact.as_ref().and_then(|pact| pact.wants.flushes.map(|count| (pact.id.lineage, count)));
-        let Some((lineage, count)) = wanted.filter(|_| delay_ms == 0) else { return answer(out, origin, b"", &Reply::Done) };
+        if delay_ms > 0 {
+            return answer(out, origin, b"", &Reply::Done);
+        }
         let deadline = now.mono.plus(self.settings.request_timeout_ms);
-        self.requests.park(Parked { origin, deadline, waiting: Waiting::Flushed { lineage, count } });
+        self.requests.park(Parked { origin, deadline, waiting: Waiting::Flushed { by: None } });
         self.tick_pact(now, out);
     }
 

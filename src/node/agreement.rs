@@ -1,8 +1,4 @@
-//! When another view is wanted, and how it is agreed on.
-//!
-//! Any seat may propose; the lowest that is heard does it at once, the others each a while later, so that proposals rarely meet. Reasons are: a seat's
-//! life has ended or it is silent; somebody is there who has no seat; everyone is filled; an operator, or a node that wants to leave, asks for it;
-//! or a promise was given and nothing came of it.
+//! How the next view is agreed on. Why there is to be one, and who proposes it, is in [`reasons`](super::reasons).
 //!
 //! ```text
 //!   proposer ── Prepare ──▶ stops serving, lets its own writes come to an end ── Promise ──▶
@@ -15,25 +11,19 @@ use super::pact::{Pact, Tie};
 use super::{Node, Outputs};
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::agreement::{Ballot, Promised, Proposal, ballot_above, proposer_of};
+use crate::topology::agreement::{Ballot, Promised, Proposal, ballot_above};
 use crate::topology::membership::{Card, Reason, Standing};
 use crate::topology::peers::LinkId;
-use crate::topology::view::{Change, Role, Settled, Standing as SeatStanding, View, ViewId};
+use crate::topology::view::{Change, Role, Settled, View, ViewId};
 
 /// A promise waits so long for writes under way.
-const QUIET_MS: u64 = 300;
+pub(super) const QUIET_MS: u64 = 300;
 /// So long a proposer waits for those who have not promised, once enough have.
-const PATIENCE_MS: u64 = 400;
+pub(super) const PATIENCE_MS: u64 = 400;
 /// A proposal is given up after this.
 const PROPOSAL_MS: u64 = 1_000;
 /// The next in line proposes so much later.
-const RANK_MS: u64 = 150;
-/// Before a view that leaves keys without any holder, somebody may come back, or this node go as well.
-const LAST_COPY_MS: u64 = 2_000;
-/// A promise of which nothing came is a reason for a proposal after this.
-const FROZEN_MS: u64 = 400;
-/// Who was left out in its present life is not taken in again before this.
-const REST_MS: u64 = 2_000;
+pub(super) const RANK_MS: u64 = 150;
 /// Bits of a lineage below the life that began it: which of its lineages, and who.
 const LINEAGE_BITS: u32 = 24;
 const NAME_BITS: u32 = 16;
@@ -146,9 +136,11 @@ impl Node {
         if self.pact.is_none() {
             return;
         }
+        self.count_flush(now.mono);
         self.pay_promise(now, out);
         self.pay_acceptance(now, out);
         self.advance_proposal(now, out);
+        self.advance_acceptance(now, out);
         self.lose_seat_if_stuck(now, out);
         self.consider(now, out);
         self.activate_if_serving(now, out);
@@ -175,7 +167,7 @@ impl Node {
     }
 
     /// Is this seat's life there, and heard, and does it take part?
-    fn hears(&self, seat: usize) -> bool {
+    pub(super) fn hears(&self, seat: usize) -> bool {
         let Some(pact) = &self.pact else { return false };
         let member = pact.seats[seat];
         let is_there = || self.membership.get(member).standing == Standing::Up && !pact.has_ended(seat, &self.membership);
@@ -189,113 +181,12 @@ impl Node {
         pact.is_witnessed(seat) || (self.mistakes().any_death_shrinks && is_ended) || (pact.serves_on_silence && !self.hears(seat))
     }
 
-    fn decides(&self, yes: impl Fn(usize) -> bool) -> bool {
+    pub(super) fn decides(&self, yes: impl Fn(usize) -> bool) -> bool {
         let view = self.pact.as_ref().and_then(|pact| pact.view.as_ref());
         self.mistakes().no_majority || view.is_some_and(|view| view.decides(yes, |seat| self.is_excused(seat)))
     }
 
-    /// Is there a reason for another view, and may it be this node that proposes it?
-    fn consider(&mut self, now: Now, out: &mut dyn Outputs) {
-        let Some(pact) = &self.pact else { return };
-        if pact.proposal.is_some() || now.mono < pact.propose_at {
-            return;
-        }
-        if pact.me.is_none() {
-            return self.consider_a_first_view(now, out);
-        }
-        let wanted = self.is_wanted_here();
-        let reason = wanted || self.has_reason(now.mono);
-        let rank = self.rank();
-        let Some(pact) = &mut self.pact else { return };
-        if !reason {
-            pact.reason_since = None;
-            return;
-        }
-        pact.reason_since.get_or_insert(now.mono);
-        if self.is_put_off(now.mono, |seat| self.hears(seat)) {
-            return;
-        }
-        let Some(since) = self.pact.as_ref().and_then(|pact| pact.reason_since) else { return };
-        if (wanted || now.mono >= since.plus(rank * RANK_MS))
-            && !self.leaves_it_to_another(now.mono)
-            && self.decides(|seat| self.hears(seat))
-        {
-            self.propose(now, out);
-        }
-    }
-
-    /// Is another's proposal under way, whose proposer is heard? It may have to wait until leases have ended, and who proposes against it
-    /// meanwhile begins a duel that nobody wins.
-    fn leaves_it_to_another(&self, now: Mono) -> bool {
-        let Some(pact) = self.pact.as_ref().filter(|pact| pact.acceptor.is_frozen() && pact.view.is_some()) else { return false };
-        let proposer = proposer_of(pact.acceptor.promised());
-        let until = pact.acceptor.since().plus(QUIET_MS + PATIENCE_MS + pact.wait_ms() + RANK_MS);
-        Some(proposer) != pact.me && proposer < pact.seats.len() && self.hears(proposer) && now < until
-    }
-
-    /// Would a view of those that stay begin without some keys? If all are going down, the journals of all know better: so that is put off for a
-    /// moment.
-    fn is_put_off(&self, now: Mono, stays: impl Fn(usize) -> bool) -> bool {
-        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
-        pact.reason_since.is_none_or(|since| now < since.plus(LAST_COPY_MS)) && view.may_lose_keys(stays)
-    }
-
-    /// How many seats that are heard come before this one.
-    fn rank(&self) -> u64 {
-        let Some((view, me)) = self.pact.as_ref().and_then(|pact| Some((pact.view.as_ref()?, pact.me?))) else { return 0 };
-        view.up().filter(|seat| *seat < me && self.hears(*seat)).count() as u64
-    }
-
-    /// Does an operator here, or this node itself, want another view?
-    fn is_wanted_here(&self) -> bool {
-        let Some((pact, view, me)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?, pact.me?))) else { return false };
-        let is_banned = |name: &String| view.seat(name).is_some_and(|seat| view.seats[seat].standing == SeatStanding::Banned);
-        let is_to_leave = pact.wants.leaves && view.seats[me].standing == SeatStanding::Up && view.up().count() > 1;
-        is_to_leave
-            || pact.wants.flushes.is_some_and(|wanted| view.flushes < wanted)
-            || pact.wants.bans.iter().any(|name| !is_banned(name))
-            || pact.wants.pardons.iter().any(is_banned)
-    }
-
-    fn has_reason(&self, now: Mono) -> bool {
-        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
-        let is_down = |seat: usize| matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_));
-        let is_lost = |seat: usize| pact.has_ended(seat, &self.membership) || is_down(seat) || pact.has_given_up(seat);
-        let is_stale = pact.acceptor.is_frozen() && now >= pact.acceptor.since().plus(FROZEN_MS);
-        let is_filled = || !pact.is_whole && self.are_all_filled(now);
-        is_stale || view.up().any(|seat| Some(seat) != pact.me && is_lost(seat)) || self.newcomer(now).is_some() || is_filled()
-    }
-
-    /// Has every owner filled whom it has to fill?
-    fn are_all_filled(&self, now: Mono) -> bool {
-        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
-        let own = self.pulse(now);
-        view.up().all(|seat| {
-            let pulse = if Some(seat) == pact.me { Some(&own) } else { pact.pulse_of(pact.seats[seat]) };
-            pulse.is_some_and(|pulse| pulse.view == pact.id && pulse.has_filled)
-        })
-    }
-
-    /// Somebody who is there and knows the view, and has no seat in it.
-    fn newcomer(&self, now: Mono) -> Option<Card> {
-        let (pact, view) = self.pact.as_ref().and_then(Pact::with_view)?;
-        let fits = |id: MemberId, card: &Card| {
-            let pulse = pact.pulse_of(id);
-            // Whom others have told of has not said anything itself yet.
-            let is_met = pact.ties.get(id.index()).is_some_and(|tie| tie.ended_life + 1 == card.incarnation);
-            let rests = pact.ties.get(id.index()).and_then(|tie| tie.dropped_at).is_some_and(|dropped| now < dropped.plus(REST_MS));
-            let seat = view.seat(&card.name).map(|seat| &view.seats[seat]);
-            let is_barred = seat.is_some_and(|seat| {
-                let same_life = seat.card.incarnation >= card.incarnation;
-                same_life && (seat.is_up() || seat.standing == SeatStanding::Banned || rests)
-            });
-            pulse.is_some_and(|pulse| pulse.view == pact.id && !pulse.takes_part && !pulse.leaves) && is_met && !is_barred
-        };
-        let mut others = self.membership.others().filter(|(_, member)| member.standing == Standing::Up && member.card.incarnation > 0);
-        others.find(|(id, member)| fits(*id, &member.card)).map(|(_, member)| member.card.clone())
-    }
-
-    fn propose(&mut self, now: Now, out: &mut dyn Outputs) {
+    pub(super) fn propose(&mut self, now: Now, out: &mut dyn Outputs) {
         let base = self.base();
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let asked: Vec<MemberId> = view.up().filter(|seat| self.hears(*seat)).map(|seat| pact.seats[seat]).collect();
@@ -369,7 +260,7 @@ impl Node {
         let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
         let proposal = self.pact.as_mut().and_then(|pact| pact.proposal.as_mut());
         let Some(proposal) = proposal.filter(|proposal| (proposal.base, proposal.ballot) == (promise.base, promise.ballot)) else { return };
-        if proposal.asked.contains(&member) {
+        if proposal.view.is_none() && proposal.asked.contains(&member) {
             let Promise { accepted, is_quiet, has_filled, leaves, kept, has_survived, .. } = promise.clone();
             proposal.promises.insert(member, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived });
         }
@@ -436,7 +327,7 @@ impl Node {
             joins: self.newcomer(now),
             bans: pact.wants.bans.clone(),
             pardons: pact.wants.pardons.clone(),
-            flushes: pact.wants.flushes.is_some_and(|wanted| view.flushes < wanted),
+            flushes: pact.wants_flush(),
             known: self.known_cards(),
             stays,
         };
@@ -548,14 +439,57 @@ impl Node {
         let proposal = self.pact.as_mut().and_then(|pact| pact.proposal.as_mut());
         let Some(proposal) = proposal.filter(|proposal| proposal.ballot == ballot && proposal.asked.contains(&member)) else { return };
         proposal.accepted.insert(member);
-        let proposal = proposal.clone();
-        let has_accepted = |seat: usize| self.pact.as_ref().is_some_and(|pact| proposal.accepted.contains(&pact.seats[seat]));
+        self.commit_if_decided(now, out);
+    }
+
+    /// A view stands when those who decide have accepted it, and everyone who has promised and may still propose: it would not find it otherwise,
+    /// once those who have accepted are dead, for nobody has waited until their grants to it could not run any more.
+    fn commit_if_decided(&mut self, now: Now, out: &mut dyn Outputs) {
+        let Some((pact, proposal)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.proposal.as_ref()?))) else { return };
+        let has_accepted = |seat: usize| proposal.accepted.contains(&pact.seats[seat]);
         let is_first = proposal.base == ViewId::default();
-        let stands =
-            if is_first { proposal.asked.iter().all(|asked| proposal.accepted.contains(asked)) } else { self.decides(has_accepted) };
-        if let Some(view) = proposal.view.filter(|_| stands) {
+        let stands = if is_first {
+            proposal.asked.iter().all(|asked| proposal.accepted.contains(asked))
+        } else {
+            self.decides(has_accepted) && (self.mistakes().commit_early || self.who_owes_acceptance(proposal).is_empty())
+        };
+        if let Some(view) = proposal.view.clone().filter(|_| stands) {
             self.broadcast(&Message::Commit(Box::new(view.clone())), out);
             self.adopt(now, view, out);
+        }
+    }
+
+    /// The seats that have promised and not accepted, and may still propose.
+    fn who_owes_acceptance(&self, proposal: &Proposal) -> Vec<usize> {
+        let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return Vec::new() };
+        let may_propose = |seat: usize| !pact.has_ended(seat, &self.membership) && !pact.has_departed(seat);
+        let owes = |seat: &usize| {
+            let member = &pact.seats[*seat];
+            proposal.promises.contains_key(member) && !proposal.accepted.contains(member) && may_propose(*seat)
+        };
+        view.up().filter(owes).collect()
+    }
+
+    /// A view is proposed, and waits to be accepted. Who fell silent meanwhile is left out by a proposal of the same view, which waits for its lease.
+    fn advance_acceptance(&mut self, now: Now, out: &mut dyn Outputs) {
+        let proposal = self.pact.as_ref().and_then(|pact| pact.proposal.as_ref()).filter(|proposal| proposal.view.is_some());
+        let Some(proposal) = proposal.filter(|proposal| proposal.base != ViewId::default()) else { return };
+        let has_lost_one = self.who_owes_acceptance(proposal).iter().any(|seat| !self.hears(*seat));
+        if !has_lost_one {
+            return self.commit_if_decided(now, out);
+        }
+        if let Some(pact) = &mut self.pact {
+            (pact.proposal, pact.propose_at) = (None, now.mono);
+        }
+    }
+
+    /// A link has opened: what was asked of its member on the one before may be lost.
+    pub(super) fn ask_again_to_accept(&self, member: MemberId, link: LinkId, out: &mut dyn Outputs) {
+        let Some(proposal) = self.pact.as_ref().and_then(|pact| pact.proposal.as_ref()) else { return };
+        let owes = proposal.promises.contains_key(&member) && !proposal.accepted.contains(&member);
+        if let Some(view) = proposal.view.clone().filter(|_| owes) {
+            let silent = self.silent_seats(proposal);
+            out.send(link, &Message::Accept { base: proposal.base, ballot: proposal.ballot, view: Box::new(view), silent });
         }
     }
 
@@ -587,7 +521,10 @@ mod tests {
     use std::borrow::Cow;
 
     use super::super::Settings;
+    use super::super::command::{Admin, Expiry, Request};
+    use super::super::driver::ClientId;
     use super::super::message::{Introduction, PROTOCOL_VERSION};
+    use super::super::pact::Flush;
     use super::super::testing::{self, Nowhere, at, settings};
     use super::*;
     use crate::topology::view::{Mirrors, Past};
@@ -649,6 +586,53 @@ mod tests {
         node.on_tick(at(1_003), &mut Nowhere);
         let next = node.view().expect("it goes on");
         assert_eq!((next.epoch, next.up().count()), (view.epoch + 1, 1));
+    }
+
+    fn asked_to_flush(mut node: Node) -> Node {
+        let request = Request::Admin(Admin::Flush { when: Expiry::InMs(0) });
+        node.on_request(at(1_003), ClientId { connection: 1, slot: 0 }, node.hasher.hash(b""), &request, &mut Nowhere);
+        node
+    }
+
+    #[test]
+    fn a_flush_before_it_was_asked_for_does_not_answer_it() {
+        let (node, view) = seated(8002, 8001);
+        let mut node = asked_to_flush(node);
+        let flush = Change { flushes: true, stays: vec![true; 2], ..Change::default() };
+        let flushed_before = node.view().expect("it has one").next(&flush);
+        node.on_message(at(1_004), OURS, &Message::Commit(Box::new(flushed_before)), &mut Nowhere);
+        assert_eq!(node.view().map(|view| view.epoch), Some(view.epoch + 1));
+        assert_eq!(node.pact.as_ref().expect("it has mirrors").wants.flush, Flush::Wanted, "it was behind when it was asked");
+    }
+
+    #[test]
+    fn a_view_stands_when_everyone_who_has_promised_has_accepted_it_or_ended() {
+        for ends in [false, true] {
+            let (node, view) = seated(8001, 8002);
+            let mut node = asked_to_flush(node);
+            let ballot = node.pact.as_ref().and_then(|pact| pact.proposal.as_ref()).expect("it decides alone").ballot;
+            let promise = Promise {
+                base: view,
+                ballot,
+                accepted: None,
+                is_quiet: true,
+                has_filled: true,
+                leaves: false,
+                kept: None,
+                has_survived: true,
+            };
+            node.on_message(at(1_004), OURS, &Message::Promise(Box::new(promise)), &mut Nowhere);
+            node.on_tick(at(1_005), &mut Nowhere);
+            assert_eq!(node.view().map(View::id), Some(view), "the other one could still go on from this view");
+            if ends {
+                node.on_life_ended(Mono(1_006), MemberId(1), 7);
+                node.on_tick(at(1_006), &mut Nowhere);
+            } else {
+                node.on_message(at(1_006), OURS, &Message::Accepted { base: view, ballot }, &mut Nowhere);
+            }
+            let next = node.view().expect("it goes on");
+            assert!(next.epoch > view.epoch && next.flushes == 1);
+        }
     }
 
     #[test]

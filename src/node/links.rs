@@ -104,6 +104,7 @@ impl Node {
         self.on_members(now.mono, &introduction.others, out);
         self.send_flushes(now, member, link, out);
         self.send_waiting(now, member, link, out);
+        self.ask_again_to_accept(member, link, out);
         if let Some(pact) = &mut self.pact {
             pact.on_linked(member);
         } else {

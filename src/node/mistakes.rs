@@ -27,6 +27,8 @@ pub struct Mistakes {
     pub own_journal: bool,
     /// New mirrors count as complete at once.
     pub complete_at_once: bool,
+    /// A view is acted on as soon as a majority has accepted it.
+    pub commit_early: bool,
     /// What was under way at a takeover is not made equal.
     pub no_restate: bool,
     /// Any proof of death, witnessed or not, shrinks the majority.

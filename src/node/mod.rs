@@ -16,8 +16,8 @@
 //! who does not know the pool's secret; [`links`] greets the peers, keeps their heartbeats and judges who is up; [`admin`] is what operators
 //! ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand, and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
 //!
-//! In a pool with mirrors, [`pact`] is the view and whether this node may serve by it; [`agreement`] is how the next one comes about, and
-//! [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies, [`filling`] makes them, and [`remembered`] sees
+//! In a pool with mirrors, [`pact`] is the view and whether this node may serve by it; [`reasons`] says when another one is wanted,
+//! [`agreement`] is how it comes about, and [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies, [`filling`] makes them, and [`remembered`] sees
 //! that nothing is done twice.
 
 pub mod admin;
@@ -38,6 +38,7 @@ pub mod mirroring;
 mod mistakes;
 pub mod pact;
 mod proving;
+pub mod reasons;
 pub mod reconstruction;
 pub mod remembered;
 pub mod reply;
@@ -312,6 +313,9 @@ impl Node {
     pub fn on_tick(&mut self, now: Now, out: &mut dyn Outputs) {
         self.forgive_if_late(now.mono);
         self.tick_peers(now, out);
+        if now.mono >= self.flush_at {
+            self.flush_pool(now);
+        }
         self.tick_pact(now, out);
         self.tick_mirroring(now, out);
         self.ping_eagerly(now.mono, out);
@@ -319,9 +323,6 @@ impl Node {
         self.reroute_if_moved(now, out);
         self.answer_overdue(now.mono, out);
         self.step_walks(now, out);
-        if now.mono >= self.flush_at {
-            self.flush_pool(now);
-        }
         self.free_expired(now);
         self.cache.reclaim(RECLAIM_A_TICK);
         self.step_reconstruction(now, out);

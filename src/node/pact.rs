@@ -66,11 +66,43 @@ pub struct Tie {
     pub has_sat: bool,
 }
 
+/// Is the next view to forget everything?
+///
+/// Views count their flushes. Which one answers a request is known only to a node that serves by its view: then nobody has acted on a later one.
+/// Who does not serve may know an old view, and one that others have flushed since is not what its client has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flush {
+    /// No.
+    #[default]
+    NotWanted,
+    /// By a view after the one that stands when this node serves again.
+    Wanted,
+    /// By the view that makes the count this.
+    By(FlushCount),
+}
+
+/// So many flushes in a succession of views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushCount {
+    /// The succession.
+    pub lineage: u64,
+    /// How many.
+    pub count: u64,
+}
+
+impl FlushCount {
+    /// Has this view, or one before it, flushed?
+    #[must_use]
+    pub fn is_reached(self, view: &View) -> bool {
+        self.lineage == view.lineage && view.flushes >= self.count
+    }
+}
+
 /// What somebody here wants the next view to do.
 #[derive(Clone, Debug, Default)]
 pub struct Wants {
-    /// Forget everything: until so many flushes are counted.
-    pub flushes: Option<u64>,
+    /// Forget everything.
+    pub flush: Flush,
     /// Keep these out.
     pub bans: Vec<String>,
     /// Let these in again.
@@ -189,6 +221,32 @@ impl Pact {
     #[must_use]
     pub fn is_serving(&self, now: Mono) -> bool {
         (now < self.lease_until || self.ignores_leases) && !self.acceptor.is_frozen()
+    }
+
+    /// Is the next view to flush? Then it is the one that is wanted.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        let is_next =
+            |view: &View| matches!(self.wants.flush, Flush::By(wanted) if wanted.lineage == view.lineage && !wanted.is_reached(view));
+        self.view.as_ref().is_some_and(is_next)
+    }
+
+    /// The flush that is wanted gets its count, if this node serves.
+    pub fn count_flush(&mut self, now: Mono) -> Option<FlushCount> {
+        let view = self.view.as_ref().filter(|_| self.wants.flush == Flush::Wanted && self.me.is_some() && self.is_serving(now))?;
+        let counted = FlushCount { lineage: view.lineage, count: view.flushes + 1 };
+        self.wants.flush = Flush::By(counted);
+        Some(counted)
+    }
+
+    /// After a new view: the flush that was wanted is done, or is to be counted anew.
+    pub fn reconsider_flush(&mut self) {
+        let (Flush::By(wanted), Some(view)) = (self.wants.flush, &self.view) else { return };
+        if wanted.is_reached(view) {
+            self.wants.flush = Flush::NotWanted;
+        } else if wanted.lineage != view.lineage {
+            self.wants.flush = Flush::Wanted;
+        }
     }
 
     /// Where is a place's command to be carried out?

@@ -17,6 +17,7 @@ use slab::Slab;
 use super::Origin;
 use super::command::{Action, Command};
 use super::message::RequestId;
+use super::pact::FlushCount;
 use crate::hash::KeyHash;
 use crate::time::Mono;
 use crate::topology::MemberId;
@@ -50,12 +51,10 @@ pub enum Waiting {
         /// When they are to forget.
         at: Mono,
     },
-    /// For a view by which everything was forgotten so often.
+    /// For a view by which everything is forgotten.
     Flushed {
-        /// In this succession of views.
-        lineage: u64,
-        /// How often.
-        count: u64,
+        /// Which it is, once that is known.
+        by: Option<FlushCount>,
     },
     /// For a view in which a member takes part, or does not.
     Seated {

@@ -406,16 +406,16 @@ impl Node {
         let Some(pact) = &mut self.pact else { return };
         let Some(view) = &pact.view else { return };
         let is_banned = |name: &String| view.seat(name).is_some_and(|seat| view.seats[seat].standing == SeatStanding::Banned);
-        pact.wants.flushes.take_if(|wanted| view.flushes >= *wanted);
         pact.wants.bans.retain(|name| view.seat(name).is_some() && !is_banned(name));
         pact.wants.pardons.retain(is_banned);
+        pact.reconsider_flush();
     }
 
     /// Answers the requests that waited for a view like this one.
     fn end_waits_for_views(&mut self, out: &mut dyn Outputs) {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let is_met = |parked: &Parked| match &parked.waiting {
-            Waiting::Flushed { lineage, count } => *lineage == view.lineage && view.flushes >= *count,
+            Waiting::Flushed { by } => by.is_some_and(|by| by.is_reached(view)),
             Waiting::Seated { member, seated } => pact.seat_of(*member).is_some() == *seated,
             _ => false,
         };

@@ -53,6 +53,8 @@ pub enum Mistake {
     ReadPending,
     /// A view that was accepted and not committed is not reported.
     ForgetAccepted,
+    /// A view stands before all who have promised have accepted it.
+    CommitEarly,
     /// A node that finds the others dead starts from its own journal.
     OwnJournal,
     /// New mirrors count as complete at once.
@@ -85,7 +87,7 @@ impl Mistake {
     ];
 
     /// Those of the core, and within how many of their own seeds.
-    pub const OF_THE_CORE: [(Mistake, u64); 15] = [
+    pub const OF_THE_CORE: [(Mistake, u64); 16] = [
         (Mistake::NoLease, 100),
         (Mistake::NoFence, 300),
         (Mistake::AckBeforeMirrors, 100),
@@ -95,6 +97,7 @@ impl Mistake {
         (Mistake::NoLeaseWait, 300),
         (Mistake::ReadPending, 500),
         (Mistake::ForgetAccepted, 300),
+        (Mistake::CommitEarly, 300),
         (Mistake::OwnJournal, 100),
         (Mistake::CompleteAtOnce, 100),
         (Mistake::AnyDeathShrinks, 300),
@@ -119,6 +122,7 @@ impl Mistake {
             Mistake::NoLeaseWait => Mistakes { no_lease_wait: true, ..none },
             Mistake::ReadPending => Mistakes { read_pending: true, ..none },
             Mistake::ForgetAccepted => Mistakes { forget_accepted: true, ..none },
+            Mistake::CommitEarly => Mistakes { commit_early: true, ..none },
             Mistake::OwnJournal => Mistakes { own_journal: true, ..none },
             Mistake::CompleteAtOnce => Mistakes { complete_at_once: true, ..none },
             Mistake::NoRestate => Mistakes { no_restate: true, ..none },
@@ -141,7 +145,7 @@ impl Mistake {
             Mistake::DoneTwice => &[Fault::Kill, Fault::Reset],
             Mistake::ReadPending => &[Fault::Kill, Fault::Cut, Fault::Slow],
             Mistake::TrustJournal | Mistake::KeepUnlisted | Mistake::CompleteAtOnce => &[Fault::Kill],
-            Mistake::ForgetAccepted => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
+            Mistake::ForgetAccepted | Mistake::CommitEarly => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
             Mistake::OwnJournal => &[Fault::Kill, Fault::KillAll],
             Mistake::AnyDeathShrinks => &[Fault::Kill, Fault::Cut],
             Mistake::NoLastWait | Mistake::NewestOnly => &[Fault::KillAll],
@@ -177,7 +181,7 @@ impl Mistake {
             calm_ms: 500,
             fault_every_ms: pick(&mut prng, &[100, 300, 1_000]),
             empty_disks: false,
-            ends_at_views: self == Mistake::ForgetAccepted,
+            ends_at_views: matches!(self, Mistake::ForgetAccepted | Mistake::CommitEarly),
             inspect_every: u64::MAX,
             faults: self.faults().to_vec(),
             ..drawn

@@ -72,6 +72,20 @@ pub fn first_part(seed: u64) -> u64 {
     world.hash
 }
 
+/// Runs the pools in which mistakes are looked for, without any.
+pub fn pools_of_mistakes(mistakes: impl Iterator<Item = Mistake>, seeds: Range<u64>) {
+    for mistake in mistakes {
+        for seed in seeds.clone() {
+            let mut world = World::new(mistake.options(seed), None, false);
+            if quietly(|| live(&mut world)).is_err() {
+                let mut told = World::new(mistake.options(seed), None, true);
+                let finding = live(&mut told).expect_err("a seed ends as it ended before");
+                panic!("in a pool drawn for {mistake:?}: {}", tell(&told, &finding));
+            }
+        }
+    }
+}
+
 /// The mistake, if it is not found within so many seeds. A seed that fails without it as well proves nothing, and is told.
 pub fn miss(mistake: Mistake, within: u64) -> Option<Mistake> {
     for seed in number("FROM").unwrap_or(0)..within {
