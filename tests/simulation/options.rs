@@ -22,6 +22,8 @@ const LOSS_US: u64 = 400 * MS;
 pub enum Fault {
     /// The process ends between two system calls; what it wrote is in the page cache.
     Kill,
+    /// The process ends while some of the others do not hear it: what it said last is known to a part of them.
+    KillHalfHeard,
     /// The machine goes out; what was not synced may be gone, torn, zeros or garbage.
     PowerLoss,
     /// A process is stopped, and goes on later.
@@ -59,8 +61,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 19] = [
         Fault::Kill,
+        Fault::KillHalfHeard,
         Fault::PowerLoss,
         Fault::Pause,
         Fault::Slow,
@@ -268,7 +271,7 @@ fn swarm(prng: &mut Prng, options: &Options) -> Vec<Fault> {
 
 fn makes_sense(fault: Fault, options: &Options) -> bool {
     match fault {
-        Fault::Cut | Fault::OneWayCut | Fault::Reset | Fault::Dead | Fault::Connect => options.nodes > 1,
+        Fault::KillHalfHeard | Fault::Cut | Fault::OneWayCut | Fault::Reset | Fault::Dead | Fault::Connect => options.nodes > 1,
         Fault::Leave | Fault::KillAll | Fault::PowerLossEverywhere => options.is_mirrored(),
         Fault::DiskFull | Fault::SyncFails | Fault::Rot | Fault::Reconstruct => options.journal,
         Fault::Kill | Fault::PowerLoss | Fault::Pause | Fault::Slow | Fault::WallJump | Fault::Flush => true,

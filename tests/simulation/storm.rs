@@ -26,7 +26,9 @@ pub enum Relief {
     Hurry(usize),
     Heal,
     DiskWell(usize),
-    /// Rather the fault itself: the process ends now, and the next one begins no earlier than that.
+    /// Rather the fault itself: the process ends now.
+    Kill(usize),
+    /// The same, and the next one begins no earlier than that.
     End(usize, u64),
 }
 
@@ -135,6 +137,7 @@ impl World {
         self.note(&[0xfa, fault as u64, host as u64], |_| format!("{fault:?} strikes node {}", host + 1));
         match fault {
             Fault::Kill => return self.kill(host),
+            Fault::KillHalfHeard => self.kill_half_heard(host),
             Fault::PowerLoss => return self.lose_power(host),
             Fault::Pause => self.pause(host),
             Fault::Slow => self.slow_down(host),
@@ -158,6 +161,16 @@ impl World {
             _ => self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(1_001)),
         }
         Ok(())
+    }
+
+    /// A moment after some of the others have ceased to hear it.
+    fn kill_half_heard(&mut self, host: usize) {
+        let deaf: Vec<usize> = (0..self.hosts.len()).filter(|other| *other != host && self.storm.prng.chance(1, 2)).collect();
+        deaf.into_iter().for_each(|other| self.network.cut(host, other));
+        let until = self.now + self.storm.spell();
+        self.storm.relieve_at(until, Relief::Heal);
+        let at = self.now + self.storm.prng.below(20 * MS);
+        self.storm.relieve_at(at, Relief::Kill(host));
     }
 
     /// Ends a process; its machine says so to the others, and begins another one after a while.
@@ -335,6 +348,7 @@ impl World {
 
     fn relieve(&mut self, relief: Relief) -> Check {
         match relief {
+            Relief::Kill(host) => self.end_process(host)?,
             Relief::End(host, back_at) => self.end_with_all(host, back_at)?,
             Relief::PowerOn(host) if !self.hosts[host].is_on => {
                 self.hosts[host].is_on = true;
