@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Pieces of a group (`get a b c`) are bound together: if one fails, its error takes the place of the rest of the group. Where that would leave
-//! half of an array (`MGET a b c`), the pieces are held back until all are there, and the error takes the place of all of them.
+//! half of an array (`MGET a b c`), the pieces are held back until all are there, and the error takes the place of all of them. What is held
+//! back cannot leave, however fast its client reads: past a limit of its own, an error takes its place.
 //!
 //! The output counts its bytes from the connection's beginning. With `sync = "always"` only the part before `released` may leave: what
 //! acknowledges a write waits until the write is on disk.
@@ -18,7 +19,7 @@
 use std::collections::VecDeque;
 
 use super::protocol::{Composed, Form, Group};
-use crate::node::reply::Reply;
+use crate::node::reply::{Failure, Reply};
 
 /// Unsent bytes past which a connection is asked no more and read from no more.
 pub const HIGH_WATER: usize = 1 << 20;
@@ -53,6 +54,8 @@ struct Replies {
     dropping: bool,
     /// Pieces of a group that leave together, once all are there.
     held: Vec<u8>,
+    /// Most bytes of them.
+    most_held: Option<usize>,
     /// The connection closes once everything owed so far is sent; nothing is added any more.
     closing: bool,
 }
@@ -70,9 +73,17 @@ enum State {
     Ready(Vec<u8>),
 }
 
+/// What is said in place of a reply of which too much would wait for its rest.
+const TOO_MUCH: &str = "the reply would be larger than limits.max_output";
+
 const PLAIN: Composed = Composed { failed: false, close: false };
 
 impl Output {
+    /// What waits for the rest of its group takes no more than so many bytes.
+    pub fn limit_held(&mut self, most: usize) {
+        self.replies.most_held = Some(most);
+    }
+
     /// A request is about to be carried out; its replies carry the number returned.
     pub fn begin(&mut self, form: Form) -> u64 {
         self.replies.current = Some(form);
@@ -92,22 +103,26 @@ impl Output {
 
     /// The reply to the request of this number.
     pub fn answer(&mut self, number: u64, key: &[u8], reply: &Reply<'_>) {
-        if number == self.replies.next {
-            if let Some(form) = self.replies.current.take() {
-                self.add(form.group(), |output| form.compose(key, reply, output));
-            }
-            return;
+        let Some((form, index)) = self.replies.asked(number) else { return };
+        if self.replies.is_too_much(form, reply) {
+            return self.answer_in(form, index, key, &Reply::Failed(&Failure::Refused(TOO_MUCH.into())));
         }
-        let behind_last = self.replies.next - number;
-        let Some(index) = self.replies.owed.len().checked_sub(behind_last as usize) else { return };
-        let Some(piece) = self.replies.owed.get_mut(index) else { return };
-        let State::Waiting(form) = piece.state else { return };
+        self.answer_in(form, index, key, reply);
+    }
+
+    /// The reply to a request: to the one that is being carried out, or to one that is owed.
+    fn answer_in(&mut self, form: Form, index: Option<usize>, key: &[u8], reply: &Reply<'_>) {
+        let Some(index) = index else {
+            self.replies.current = None;
+            return self.add(form.group(), |output| form.compose(key, reply, output));
+        };
         if index == 0 {
             self.replies.owed.pop_front();
             self.put(form.group(), |output| form.compose(key, reply, output));
             return self.drain();
         }
         let mut bytes = Vec::new();
+        let piece = &mut self.replies.owed[index];
         piece.composed = form.compose(key, reply, &mut bytes);
         self.replies.owed_bytes += bytes.len();
         piece.state = State::Ready(bytes);
@@ -291,6 +306,25 @@ impl Output {
 }
 
 impl Replies {
+    /// How the reply to the request of this number is to be written, if nobody has answered it, and its place among what is owed; none for the
+    /// one that is being carried out.
+    fn asked(&self, number: u64) -> Option<(Form, Option<usize>)> {
+        if number == self.next {
+            return self.current.map(|form| (form, None));
+        }
+        let index = self.owed.len().checked_sub((self.next - number) as usize)?;
+        match self.owed.get(index)?.state {
+            State::Waiting(form) => Some((form, Some(index))),
+            State::Ready(_) => None,
+        }
+    }
+
+    /// Would this reply be held back, beside too much?
+    fn is_too_much(&self, form: Form, reply: &Reply<'_>) -> bool {
+        let Reply::Value(value) = reply else { return false };
+        form.group() == Group::Part && self.most_held.is_some_and(|most| self.held.len() + self.owed_bytes + value.bytes.len() > most)
+    }
+
     /// Holds a piece back until its group is whole. An error takes the place of all that is held.
     fn hold(&mut self, compose: impl FnOnce(&mut Vec<u8>) -> Composed) {
         let before = self.held.len();
@@ -317,10 +351,10 @@ mod tests {
     use super::*;
     use crate::caching::Version;
     use crate::communication::access::Access;
-    use crate::communication::memcached;
     use crate::communication::protocol::{Dialect, Parsed};
+    use crate::communication::{memcached, resp};
     use crate::config::Config;
-    use crate::node::reply::{Details, Failure, Value};
+    use crate::node::reply::{Details, Value};
 
     /// The forms of a `get` line's pieces: one for each key, then the bytes that end the group.
     fn forms(line: &str) -> (Vec<Form>, Vec<u8>) {
@@ -418,6 +452,38 @@ mod tests {
         assert_eq!(said_in_group(Group::Sum, &[(b"1", false), (b"", false), (b"1", false)]), ":2\r\nnext");
         assert_eq!(said_in_group(Group::Sum, &[(b"1", false), (b"-no", true)]), "-nonext");
         assert_eq!(said_in_group(Group::Sum, &[]), ":0\r\nnext");
+    }
+
+    #[test]
+    fn what_is_held_back_is_bounded_whether_answered_here_or_elsewhere() {
+        let limits = Config::default().limits;
+        let input = b"*4\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n";
+        for elsewhere in [false, true] {
+            let mut dialect = Dialect::Resp(Box::new(resp::Parser::new(1)));
+            let (mut output, mut at, mut owed) = (Output::default(), 0, Vec::new());
+            output.limit_held(25);
+            loop {
+                match dialect.next(&input[at..], &limits, Access::Open) {
+                    Parsed::Request { consumed, form, .. } => {
+                        at += consumed;
+                        owed.push(output.begin(form));
+                        if !elsewhere {
+                            output.answer(owed.pop().expect("it was asked"), b"", &value(b"ten bytes."));
+                        }
+                        output.end();
+                    }
+                    Parsed::Answer { consumed, bytes, group } => {
+                        at += consumed;
+                        output.say(&bytes, group);
+                    }
+                    _ => break,
+                }
+            }
+            owed.iter().rev().for_each(|number| output.answer(*number, b"", &value(b"ten bytes.")));
+            output.say(b"+PONG\r\n", Group::Alone);
+            assert_eq!(text(&mut output), "-ERR the reply would be larger than limits.max_output\r\n+PONG\r\n");
+            assert_eq!((output.held(), output.owes()), (0, false));
+        }
     }
 
     #[test]

@@ -96,6 +96,18 @@ fn several_keys_of_several_owners_are_answered_as_one() {
 }
 
 #[test]
+fn an_mget_of_more_than_the_output_limit_is_an_error_and_the_connection_stays() {
+    let pool = Pool::start_with(|setup| setup.set("limits.max_value=64KiB").set("limits.max_output=256KiB"));
+    let mut client = pool.nodes[0].client();
+    let keys: Vec<String> = (0..30).map(|number| format!("large{number}")).collect();
+    keys.iter().for_each(|key| assert_eq!(client.set(key, vec![b'v'; 60_000]), "STORED"));
+    let mut client = pool.nodes[0].client();
+    assert_eq!(asked_list(&mut client, &format!("MGET {}", keys[..3].join(" "))).len(), 3);
+    assert_eq!(ask(&mut client, &format!("MGET {}", keys.join(" "))), "-ERR the reply would be larger than limits.max_output");
+    assert_eq!(ask(&mut client, "PING"), "PONG");
+}
+
+#[test]
 fn what_is_written_by_redis_clients_is_read_by_memcacheds_and_the_other_way_round() {
     let pool = Pool::start();
     let [mut redis, mut memcached, _] = pool.nodes.each_ref().map(Node::client);

@@ -313,6 +313,7 @@ impl EventLoop {
             Sniffed::Resp => Dialect::Resp(Box::new(resp::Parser::new(socket.name))),
         };
         socket.kind = Kind::Client;
+        self.table.outputs[token].limit_held(self.config.limits.max_output);
         if self.table.clients() > self.config.limits.max_connections {
             self.node.stats.rejected_connections += 1;
             let speaker = &mut self.table.speakers[token];
