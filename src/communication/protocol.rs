@@ -178,6 +178,13 @@ pub enum Sniffed {
 }
 
 /// Tells a dialect by the first bytes of a connection. The server never speaks first.
+///
+/// A first byte tells peers, memcached's binary protocol and Redis's arrays. What is left are lines, and their first word tells whose they are.
+/// In small letters it is memcached's. In capitals, as people type it too:
+///
+/// - a command of Redis that is no method of HTTP (`KEYS *`, `DEL /x`, `SET http://x v`) is Redis's, whatever follows it;
+/// - `GET`, which is both, and any other word (`PUT`, `BREW`) are HTTP's, if a path or a URL follows;
+/// - `GET key` is Redis's then, and what nobody knows is memcached's.
 #[must_use]
 pub fn sniff(input: &[u8]) -> Sniffed {
     let Some(first) = input.first() else { return Sniffed::NotYet };
@@ -185,9 +192,9 @@ pub fn sniff(input: &[u8]) -> Sniffed {
         0 => Sniffed::Peer,
         binary::MAGIC => Sniffed::Binary,
         b'*' => Sniffed::Resp,
-        _ => match http::sniff(input) {
-            Sniffed::Memcached => resp::sniff(input),
-            told => told,
+        _ => match (resp::sniff(input), http::sniff(input)) {
+            (Sniffed::Resp, _) if !input.starts_with(b"GET ") => Sniffed::Resp,
+            (told, Sniffed::Memcached) | (_, told) => told,
         },
     }
 }

@@ -53,15 +53,17 @@ pub const CROWDED: &[u8] =
 
 /// Longest method waited for, while a connection's dialect is not known.
 const MAX_SNIFFED_METHOD: usize = 7;
+/// Whose target may be `*`: a question about the server, and the greeting of HTTP/2.
+const METHODS_OF_ALL: [&[u8]; 2] = [b"OPTIONS", b"PRI"];
 
 /// Sent when a client waits for it with its body. Always, even if the body is there already: so the stream of answers does not depend
 /// on how the bytes happened to arrive.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Tells HTTP from memcached by the first bytes of a connection, which are at least one. Not yet decided are at most 12 bytes.
+/// Tells HTTP from memcached by the first bytes of a connection, which are at least one. Not yet decided are at most 16 bytes.
 ///
-/// An upper-case word, a blank, and the beginning of a target are HTTP; memcached's verbs are lower-case. RESP (`*` first) and
-/// memcached's binary protocol (0x80 first) will be told here too, before this, by that first byte.
+/// An upper-case word, a blank, and the beginning of a target are HTTP; memcached's verbs are lower-case. A target is a path or a URL. `*` is
+/// one for those alone of whom HTTP says so: for others it is a word (`KEYS *`, typed to see what is there).
 #[must_use]
 pub fn sniff(input: &[u8]) -> Sniffed {
     let method = input.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
@@ -70,20 +72,22 @@ pub fn sniff(input: &[u8]) -> Sniffed {
     }
     match &input[method..] {
         [] | [b' '] => Sniffed::NotYet,
-        [b' ', b'/' | b'*', ..] => Sniffed::Http,
+        [b' ', b'/', ..] => Sniffed::Http,
+        [b' ', b'*', ..] if METHODS_OF_ALL.contains(&&input[..method]) => Sniffed::Http,
         [b' ', target @ ..] => sniff_url(target),
         _ => Sniffed::Memcached,
     }
 }
 
 fn sniff_url(target: &[u8]) -> Sniffed {
-    let seen = target.len().min(b"http".len());
-    if !b"http"[..seen].eq_ignore_ascii_case(&target[..seen]) {
-        Sniffed::Memcached
-    } else if seen == b"http".len() {
-        Sniffed::Http
-    } else {
-        Sniffed::NotYet
+    let begins = |scheme: &[u8]| {
+        let seen = target.len().min(scheme.len());
+        (scheme[..seen].eq_ignore_ascii_case(&target[..seen])).then_some(seen == scheme.len())
+    };
+    match (begins(b"http://"), begins(b"https://")) {
+        (None, None) => Sniffed::Memcached,
+        (Some(true), _) | (_, Some(true)) => Sniffed::Http,
+        _ => Sniffed::NotYet,
     }
 }
 

@@ -716,8 +716,11 @@ fn first_bytes_tell_http_from_memcached() {
         ("GET h", Sniffed::NotYet),
         ("OPTIONS htt", Sniffed::NotYet),
         ("GET /", Sniffed::Http),
-        ("GET http", Sniffed::Http),
-        ("GET HTTP://h/", Sniffed::Http),
+        ("OPTIONS https:/", Sniffed::NotYet),
+        ("GET http://", Sniffed::Http),
+        ("GET HTTPS://h/", Sniffed::Http),
+        ("KEYS *\r\n", Sniffed::Memcached),
+        ("GET httpd:", Sniffed::Memcached),
         ("OPTIONS *", Sniffed::Http),
         ("PRI * HTTP/2.0\r\n", Sniffed::Http),
         ("BREW /pot", Sniffed::Http),
@@ -735,7 +738,7 @@ fn first_bytes_tell_http_from_memcached() {
     ] {
         assert_eq!(sniff(input.as_bytes()), sniffed, "{input:?}");
         let longest = (1..=input.len()).filter(|end| sniff(&input.as_bytes()[..*end]) == Sniffed::NotYet).max();
-        assert!(longest < Some(12), "{input:?} took too much patience");
+        assert!(longest < Some(16), "{input:?} took too much patience");
     }
 }
 

@@ -192,8 +192,24 @@ fn the_first_bytes_tell_redis_clients_from_others() {
         ("PING", Sniffed::NotYet),
         ("GET key\r\n", Sniffed::Resp),
         ("INCRBYFLOAT k 1", Sniffed::Resp),
+        ("GET httpd:1\r\n", Sniffed::Resp),
+        ("GET http", Sniffed::NotYet),
+        ("GET http:/", Sniffed::NotYet),
+        ("GET *", Sniffed::Resp),
+        ("KEYS *\r\n", Sniffed::Resp),
+        ("KEYS /path*", Sniffed::Resp),
+        ("SET foo bar\r\n", Sniffed::Resp),
+        ("SET http://x v", Sniffed::Resp),
+        ("DEL /x", Sniffed::Resp),
+        ("PUT", Sniffed::NotYet),
+        ("PUT foo", Sniffed::Memcached),
+        ("PUT /foo", Sniffed::Http),
+        ("DELETE /x", Sniffed::Http),
+        ("BREW /pot", Sniffed::Http),
         ("GET /key", Sniffed::Http),
+        ("GET http://h/", Sniffed::Http),
         ("OPTIONS *", Sniffed::Http),
+        ("PRI * HTTP/2.0", Sniffed::Http),
         ("STATS\r\n", Sniffed::Memcached),
         ("get key\r\n", Sniffed::Memcached),
         ("ping\r\n", Sniffed::Memcached),
@@ -202,6 +218,14 @@ fn the_first_bytes_tell_redis_clients_from_others() {
     ] {
         assert_eq!(protocol::sniff(input.as_bytes()), told, "{input}");
     }
+}
+
+#[test]
+fn of_http_s_methods_only_get_is_a_command_of_redis() {
+    for method in ["HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI"] {
+        assert!(find(method.as_bytes()).is_none(), "{method}");
+    }
+    assert!(find(b"GET").is_some());
 }
 
 /// One of everything, good and bad.
