@@ -3,7 +3,7 @@
 //! ```text
 //!   owner                                         holder that is filling
 //!     │  Survey: places a to b, and a digest of mine  ──▶ compares with what its journal or a former view left it
-//!     │  ◀── Holdings: equal, or a list (digest of key, version)
+//!     │  ◀── Holdings: equal, or a list (digest of key, version and mark)
 //!     │  Drop what is not mine, Keep what is right, Put what differs ──▶ on the stream of changes, in order
 //! ```
 //!
@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::extras::Extras;
 use super::local::ttl_of;
 use super::message::{Change, Digest, Message};
 use super::mirroring::Pool;
@@ -258,12 +259,12 @@ impl Node {
         for (digest, entry) in self.cache.digests_in(unit.0, unit.1) {
             if list.len() < MOST_LISTED {
                 // What may be gone before the owner's word about it comes is listed as something else, to be sent whole.
-                let version = match entry.expires() {
-                    Mono::NEVER => entry.version().0,
+                let state = match entry.expires() {
+                    Mono::NEVER => state_of(entry),
                     expires if expires <= now.plus(KEPT_AT_LEAST_MS) => 0,
-                    _ => entry.version().0 | ENDS,
+                    _ => state_of(entry) | ENDS,
                 };
-                list.push((digest, version));
+                list.push((digest, state));
             } else {
                 excess.push(entry.key().into());
             }
@@ -300,10 +301,10 @@ impl Node {
         // Two keys of one digest, which chance does not bring about: both go, and what is right comes anew.
         theirs.retain(|digest, _| !ambiguous.contains(digest));
         for (digest, entry) in self.cache.digests_in(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now.mono)) {
-            let (theirs, version) = (theirs.remove(&digest), entry.version().0);
+            let (theirs, state) = (theirs.remove(&digest), state_of(entry));
             match theirs {
-                Some(listed) if listed == version && entry.expires() == Mono::NEVER => {}
-                Some(listed) if listed & !ENDS == version => job.queue.push_back(Todo::Keep(entry.key().into())),
+                Some(listed) if listed == state && entry.expires() == Mono::NEVER => {}
+                Some(listed) if listed & !ENDS == state => job.queue.push_back(Todo::Keep(entry.key().into())),
                 _ => job.queue.push_back(Todo::Put(entry.key().into())),
             }
         }
@@ -352,6 +353,15 @@ fn keep_of(entry: &Entry, now: Mono) -> Change<'_> {
     Change::Keep { key: entry.key().into(), version: entry.version(), ttl_ms: ttl_of(entry.expires(), now) }
 }
 
+/// What two nodes that have the same of a key, its time aside, have in common: its version, and whether somebody was told to make it anew,
+/// which is marked under the same version, since clients must not see it in theirs.
+fn state_of(entry: &Entry) -> u64 {
+    let version = entry.version().0;
+    if Extras::of(entry.extra()).is_claimed { version ^ CLAIMED } else { version }
+}
+
+/// Turns a version into one of 34 years before or after it: epochs are seconds.
+const CLAIMED: u64 = 1 << 62;
 /// Marks the version of a key whose time ends, in a list. No version reaches it: epochs are seconds.
 const ENDS: u64 = 1 << 63;
 /// No digest is equal to one with keys whose time ends: two nodes' clocks cannot be compared.
@@ -365,14 +375,14 @@ fn digest_in(cache: &Cache, unit: Unit, now: Mono) -> Digest {
             return Digest { count: UNCOMPARABLE, sum: 0 };
         }
         digest.count += 1;
-        digest.sum = digest.sum.wrapping_add(mix(key, entry.version().0));
+        digest.sum = digest.sum.wrapping_add(mix(key, state_of(entry)));
     }
     digest
 }
 
-/// A key's and a version's bits, all over the word: sums of these are equal for equal sets, and for others hardly ever.
-fn mix(key: u64, version: u64) -> u64 {
-    let product = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * u128::from(version.wrapping_mul(0xd6e8_feb8_6659_fd93) | 1);
+/// A key's and a state's bits, all over the word: sums of these are equal for equal sets, and for others hardly ever.
+fn mix(key: u64, state: u64) -> u64 {
+    let product = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * u128::from(state.wrapping_mul(0xd6e8_feb8_6659_fd93) | 1);
     (product as u64) ^ ((product >> 64) as u64)
 }
 

@@ -68,3 +68,23 @@ fn what_nobody_has_won_is_won_once_after_the_owner_died() {
     pool.nodes[2].kill();
     assert_eq!(winners(pool.running(), &format!("mg {stale} s")), 1);
 }
+
+/// A mark leaves the value its version: who returns with that version in its journal has the value and not the mark.
+#[test]
+fn what_was_won_while_a_mirror_was_away_stays_won_when_it_follows_as_owner() {
+    let mut pool = Mirrored::start(2);
+    let mut client = pool.nodes[0].client();
+    for (key, removal) in [("lasts", "md lasts I"), ("ends", "md ends I T3000")] {
+        assert_eq!((client.set(key, "v"), client.ask(removal)), ("STORED".into(), "HD".into()));
+    }
+    pool.nodes[1].kill();
+    for key in ["lasts", "ends"] {
+        assert_eq!(client.ask(&format!("mg {key} s")), "HD s1 X W");
+    }
+    pool.nodes[1].start();
+    pool.await_redundant();
+    pool.nodes[0].kill();
+    for key in ["lasts", "ends"] {
+        assert_eq!(winners(pool.running(), &format!("mg {key} s")), 0, "{key}");
+    }
+}
