@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use crate::caching::Version;
 use crate::msgpack::{Malformed, Parse, Reader, Writer};
 use crate::node::command::Command;
-use crate::node::message::{Change, Digest, Introduction, MAX_EXTRA, Message, Promise, Pulse, RequestId, Tag};
+use crate::node::message::{Change, Digest, Introduction, MAX_EXTRA, MAX_KEY, Message, Outcome, Promise, Pulse, RequestId, Tag};
 use crate::topology::membership::MAX_MEMBERS;
 use crate::topology::view::{View, ViewId};
 
@@ -67,8 +67,22 @@ pub fn next_frame(input: &[u8], max_frame: usize) -> Frame<'_> {
     }
     let Some(body) = rest.get(..length) else { return Frame::Incomplete };
     match parse(body) {
+        Ok(message) if longest_key(&message) > MAX_KEY => {
+            Frame::Invalid("a frame has a key of more than 65,535 bytes, which no node takes")
+        }
         Ok(message) => Frame::Whole { consumed: LENGTH_BYTES + length, message },
         Err(Malformed) => Frame::Invalid("a frame is no message of this protocol"),
+    }
+}
+
+/// The length of the longest key in a message: an entry has no room for more than [`MAX_KEY`], and whoever lets one in ends there.
+fn longest_key(message: &Message<'_>) -> usize {
+    match message {
+        Message::Request { command, .. } => command.key.len(),
+        Message::Mirror { change, .. } => change.key().map_or(0, <[u8]>::len),
+        Message::Doubts { keys, .. } => keys.iter().map(|key| key.len()).max().unwrap_or(0),
+        Message::Answer { outcome: Outcome::Page(page), .. } => page.keys.iter().map(Vec::len).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -395,7 +409,6 @@ mod tests {
     use crate::node::command::{
         Action, Claim, Count, Delta, Expiry, Guard, Number, Removal, Renewal, Scan, ScanFor, Store, StoreMode, Terms, Trace, When,
     };
-    use crate::node::message::Outcome;
     use crate::node::reply::{Failure, Page};
     use crate::prng::Prng;
     use crate::topology::membership::{Card, MAX_WEIGHT};
@@ -608,6 +621,43 @@ mod tests {
         let mut bytes = Vec::new();
         compose(&Message::Mirror { view: ViewId::default(), number: 1, done: 0, tag: None, change }, &mut bytes);
         assert!(matches!(next_frame(&bytes, MAX), Frame::Invalid(_)));
+    }
+
+    #[test]
+    fn a_key_that_no_entry_can_hold_is_refused_wherever_it_stands() {
+        let messages = |length: usize| {
+            let key: Cow<'static, [u8]> = Cow::Owned(vec![b'k'; length]);
+            let put = Change::Put {
+                key: key.clone(),
+                value: Cow::Borrowed(b"v"),
+                flags: 0,
+                extra: Cow::Borrowed(b""),
+                ttl_ms: None,
+                version: Version(1),
+            };
+            let change = |change| Message::Mirror { view: ViewId::default(), number: 1, done: 0, tag: None, change };
+            let command = Command { key: key.clone(), action: Action::Get };
+            let page = Page { keys: vec![Vec::new(), key.to_vec()], count: 2, next: None };
+            [
+                change(put),
+                change(Change::Delete { key: key.clone(), version: Version(1) }),
+                change(Change::Keep { key: key.clone(), version: Version(1), ttl_ms: None }),
+                Message::Request { id: RequestId(1), view: ViewId::default(), serial: 0, command },
+                Message::Doubts { view: ViewId::default(), keys: vec![key] },
+                Message::Answer { id: RequestId(1), outcome: Outcome::Page(page) },
+            ]
+        };
+        for (length, is_taken) in [(MAX_KEY, true), (MAX_KEY + 1, false)] {
+            for message in messages(length) {
+                let mut bytes = Vec::new();
+                compose(&message, &mut bytes);
+                match next_frame(&bytes, MAX) {
+                    Frame::Whole { .. } => assert!(is_taken, "{length}"),
+                    Frame::Invalid(why) => assert!(!is_taken && why.contains("key"), "{length}: {why}"),
+                    Frame::Incomplete => panic!("the frame is whole"),
+                }
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use super::command::{Command, Number};
 use super::reply::{Details, Failure, Page, Reply, Value};
 use crate::caching::Version;
-pub use crate::caching::entry::MAX_EXTRA;
+pub use crate::caching::entry::{MAX_EXTRA, MAX_KEY};
 use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 

@@ -6,9 +6,11 @@
 use std::thread;
 
 use spydercache::communication::peer::{self, Frame};
-use spydercache::node::message::{Introduction, Message, PROTOCOL_VERSION};
+use spydercache::node::command::{Action, Command, Store};
+use spydercache::node::message::{Introduction, Message, PROTOCOL_VERSION, RequestId};
 use spydercache::prng::Prng;
 use spydercache::topology::membership::Card;
+use spydercache::topology::view::ViewId;
 
 use crate::harness::client::Client;
 use crate::harness::eventually;
@@ -370,4 +372,15 @@ fn a_peer_that_makes_no_sense_or_does_not_greet_is_closed() {
         assert!(heard.is_empty(), "{}: {}", frame.escape_ascii(), heard.escape_ascii());
         canary_lives(&node);
     }
+}
+
+#[test]
+fn a_peer_that_names_a_key_of_which_no_entry_can_be_is_closed_and_the_log_says_why() {
+    let node = with_canary(Setup::new());
+    let mut link = node.client();
+    let command = Command { key: vec![b'k'; 65_536].into(), action: Action::Store(Store::of(&b"v"[..])) };
+    say(&mut link, &Message::Request { id: RequestId(1), view: ViewId::default(), serial: 1, command });
+    assert!(link.rest().is_empty());
+    eventually("the log tells", || node.log().contains("a frame has a key of more than 65,535 bytes"));
+    canary_lives(&node);
 }

@@ -335,7 +335,8 @@ impl EventLoop {
             if table.sockets[token].kind == Kind::Link {
                 let is_trusted = self.node.trusts(LinkId(table.sockets[token].name));
                 let max_frame = if is_trusted { peer::max_frame(self.config.limits.max_value) } else { peer::MAX_UNPROVEN };
-                if !collect_messages(token, speaker, buffer, max_frame, now.mono, &mut batch) {
+                if let Err(why) = collect_messages(token, speaker, buffer, max_frame, now.mono, &mut batch) {
+                    warn!("closed the link with {}: {why}", other_end(&table.sockets[token]));
                     broken.push(token);
                 }
             } else {
@@ -463,7 +464,12 @@ fn collect_pieces<'a>(
     speaker.begun = None;
 }
 
-/// Reads what a peer has said, up to the turn's share. False if it made no sense.
+/// The address at the other end, for the log.
+fn other_end(socket: &Socket) -> String {
+    socket.stream.peer_addr().map_or_else(|_| "a peer that has gone".into(), |address| address.to_string())
+}
+
+/// Reads what a peer has said, up to the turn's share; or why it made no sense.
 fn collect_messages<'a>(
     token: usize,
     speaker: &mut Speaker,
@@ -471,7 +477,7 @@ fn collect_messages<'a>(
     max_frame: usize,
     now: Mono,
     batch: &mut Vec<Item<'a>>,
-) -> bool {
+) -> Result<(), &'static str> {
     speaker.hungry = false;
     for _ in 0..MESSAGES_A_TURN {
         let input = &buffer.pending()[speaker.taken..];
@@ -479,20 +485,17 @@ fn collect_messages<'a>(
             Frame::Incomplete => {
                 speaker.hungry = true;
                 speaker.note_begun(!input.is_empty(), input.len(), now);
-                return true;
+                return Ok(());
             }
             Frame::Whole { consumed, message } => {
                 batch.push(Item { token, hash: KeyHash::default(), work: Work::Message(message, speaker.taken) });
                 speaker.taken += consumed;
             }
-            Frame::Invalid(why) => {
-                warn!("closed a link: {why}");
-                return false;
-            }
+            Frame::Invalid(why) => return Err(why),
         }
     }
     speaker.begun = None;
-    true
+    Ok(())
 }
 
 /// Carries out one piece of work, or holds it back if its client does not read.
