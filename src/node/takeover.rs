@@ -33,6 +33,8 @@ use crate::topology::view::{Standing as SeatStanding, View, ViewId};
 
 /// Most keys in one message about doubts.
 const DOUBTS_A_MESSAGE: usize = 1_000;
+/// Most bytes of them: the longest keys fit a frame too, whatever the largest value is.
+const DOUBTFUL_BYTES: usize = 512 << 10;
 /// How often doubts are told again, in case the first word was lost.
 const TELL_DOUBTS_EVERY_MS: u64 = 500;
 /// Partitions looked through in one step, once a millisecond, for what this node holds no more.
@@ -242,7 +244,7 @@ impl Node {
     fn tell_doubts(&mut self, out: &mut dyn Outputs) {
         let Some(pact) = self.pact.as_ref().filter(|pact| pact.me.is_some() && !self.mirroring.orphaned.is_empty()) else { return };
         let mut told: std::collections::BTreeMap<LinkId, Vec<Cow<'_, [u8]>>> = std::collections::BTreeMap::new();
-        for key in self.mirroring.orphaned.iter().take(DOUBTS_A_MESSAGE) {
+        for key in told_at_once(self.mirroring.orphaned.iter().map(|key| &key[..])) {
             let owner = pact.placement.owner(self.hasher.hash(key).place).map(|seat| pact.seats[seat]);
             if let Some(link) = owner.and_then(|owner| self.peers[owner.index()].link()) {
                 told.entry(link).or_default().push(Cow::Borrowed(key));
@@ -474,4 +476,32 @@ fn state_of<'k>(cache: &'k Cache, key: &'k [u8], hash: KeyHash, version: Version
 fn places_of(partition: usize) -> (u32, u32) {
     let from = partition as u32 * PARTITION_PLACES;
     (from, from + (PARTITION_PLACES - 1))
+}
+
+/// As many of these keys as one message about doubts may name.
+fn told_at_once<'k>(keys: impl Iterator<Item = &'k [u8]>) -> impl Iterator<Item = &'k [u8]> {
+    let mut bytes = 0;
+    keys.take(DOUBTS_A_MESSAGE).take_while(move |key| {
+        bytes += key.len();
+        bytes <= DOUBTFUL_BYTES
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caching::entry::MAX_KEY;
+    use crate::communication::peer;
+
+    #[test]
+    fn a_message_about_doubts_fits_a_frame_however_long_the_keys_are() {
+        for length in [1, 100, 1_024, MAX_KEY] {
+            let key = vec![b'k'; length];
+            let keys: Vec<Cow<'_, [u8]>> = told_at_once(std::iter::repeat(&key[..])).map(Cow::Borrowed).collect();
+            assert!(!keys.is_empty() && keys.len() <= DOUBTS_A_MESSAGE);
+            let mut bytes = Vec::new();
+            peer::compose(&Message::Doubts { view: ViewId::default(), keys }, &mut bytes);
+            assert!(bytes.len() < peer::max_frame(1), "{length}: {}", bytes.len());
+        }
+    }
 }

@@ -107,6 +107,30 @@ fn an_mget_of_more_than_the_output_limit_is_an_error_and_the_connection_stays() 
     assert_eq!(ask(&mut client, "PING"), "PONG");
 }
 
+/// A string may be as long as a line, and a value only as long as a value: between nodes a frame has room for that and the longest key.
+#[test]
+fn the_longest_key_with_the_largest_value_travels_through_the_pool_and_a_larger_one_is_an_error() {
+    let pool = Mirrored::start_with(3, |setup| {
+        setup.set("limits.max_key=65535").set("limits.max_value=100000").set("limits.max_line=16MiB").set("journal.enabled=false")
+    });
+    let value = vec![b'v'; 100_000];
+    for (number, letter) in (0..9).map(|number| (number, char::from(b'a' + number))) {
+        let key = letter.to_string().repeat(65_535);
+        let mut client = pool.nodes[usize::from(number) % 3].client();
+        let mut ask = |command: &str, value: &[u8]| {
+            let value = [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat();
+            let words = format!("*3\r\n${}\r\n{command}\r\n$65535\r\n{key}\r\n", command.len());
+            client.send([words.as_bytes(), &value].concat());
+            reply(&mut client)
+        };
+        assert_eq!(ask("SET", &value), "OK");
+        assert_eq!(ask("GETSET", &value).len(), value.len() + 2, "and back");
+        assert_eq!(ask("SET", &[b'v'; 4 << 20]), "-ERR string exceeds maximum allowed size (limits.max_value)");
+        assert_eq!(ask("APPEND", b"v"), "-ERR string exceeds maximum allowed size (limits.max_value)");
+    }
+    assert!(pool.nodes.iter().all(|node| !node.log().contains("closed the link")));
+}
+
 #[test]
 fn what_is_written_by_redis_clients_is_read_by_memcacheds_and_the_other_way_round() {
     let pool = Pool::start();

@@ -281,13 +281,16 @@ fn push_keys(page: &Page, database: Database, output: &mut Vec<u8>) {
     keys.iter().for_each(|key| push_string(key, output));
 }
 
+/// What a client hears whose value is too long.
+pub(super) const TOO_LARGE: &str = "ERR string exceeds maximum allowed size (limits.max_value)";
+
 fn push_failure(failure: &Failure, kind: Kind, output: &mut Vec<u8>) {
     let text = match (failure, kind) {
         (Failure::NotANumber, Kind::Text) => "ERR value is not a valid float",
         (Failure::NotANumber, _) => "ERR value is not an integer or out of range",
         (Failure::Overflow, Kind::Text) => "ERR increment would produce NaN or Infinity",
         (Failure::Overflow, _) => "ERR increment or decrement would overflow",
-        (Failure::TooLarge, _) => "ERR string exceeds maximum allowed size (limits.max_value)",
+        (Failure::TooLarge, _) => TOO_LARGE,
         (Failure::OutOfMemory, _) => "OOM command not allowed when used memory > 'maxmemory'.",
         (Failure::Unauthenticated, _) => return output.extend_from_slice(NO_AUTH),
         (Failure::WrongPassword, _) => return output.extend_from_slice(WRONG_PASSWORD),

@@ -110,7 +110,7 @@ impl Parser {
 
     /// Takes the next piece off the front of `input`.
     pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits, access: Access) -> Parsed<'a> {
-        (self.session.max_key, self.session.access) = (limits.max_key, access);
+        (self.session.max_key, self.session.max_value, self.session.access) = (limits.max_key, limits.max_value, access);
         match self.replay.take() {
             Some(replay) => self.play(replay, limits),
             None => self.piece(input, limits),

@@ -1,12 +1,12 @@
 //! What a connection has told of itself: the version of the protocol, the database, its name, the commands it has queued.
 
 use super::commands::{Handled, Refusal, Step, refuse};
-use super::compose::Kind;
+use super::compose::{Kind, TOO_LARGE};
 use super::database::Database;
 use super::scripts::Learnt;
 use super::transaction::Queue;
 use crate::communication::access::Access;
-use crate::node::command::{Action, Command, Request};
+use crate::node::command::{Action, Command, Guard, Removal, Renewal, Request, Store, Terms};
 
 /// The state of a connection that outlives a command.
 #[derive(Debug, Default)]
@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub(super) has_shown: bool,
     /// Longest key.
     pub(super) max_key: usize,
+    /// Longest value.
+    pub(super) max_value: usize,
     dice: u64,
 }
 
@@ -42,6 +44,7 @@ impl Session {
     pub(super) fn ask<'a>(&self, key: &'a [u8], action: Action<'a>, kind: Kind) -> Handled<'a> {
         let key = self.database.stored(key);
         self.check_stored(&key)?;
+        self.check_value(value_in(&action))?;
         Ok(Step::Ask(Request::Key(Command { key, action }), kind))
     }
 
@@ -59,6 +62,11 @@ impl Session {
         if key.len() <= self.max_key { Ok(()) } else { Err(refuse("ERR the key is longer than limits.max_key")) }
     }
 
+    /// May this be a value? A string may be longer, and then would not fit a frame to the key's owner.
+    pub(super) fn check_value(&self, value: &[u8]) -> Result<(), Refusal> {
+        if value.len() <= self.max_value { Ok(()) } else { Err(refuse(TOO_LARGE)) }
+    }
+
     /// A number that is another each time.
     pub(super) fn roll(&mut self) -> u32 {
         self.dice = (self.dice ^ self.now_ms).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(self.id | 1);
@@ -67,8 +75,21 @@ impl Session {
 
     /// As it was when the connection was opened.
     pub(super) fn reset(&mut self) {
-        let Session { id, now_ms, access, max_key, dice, .. } = *self;
+        let Session { id, now_ms, access, max_key, max_value, dice, .. } = *self;
         let learnt = std::mem::take(&mut self.learnt);
-        *self = Session { id, now_ms, access, max_key, dice, learnt, ..Session::default() };
+        *self = Session { id, now_ms, access, max_key, max_value, dice, learnt, ..Session::default() };
     }
+}
+
+/// What a request brings along to be stored, or to be compared with what is.
+fn value_in<'a>(action: &'a Action<'_>) -> &'a [u8] {
+    match action {
+        Action::Store(Store { value, .. }) => value,
+        Action::Delete(Removal { terms: Some(terms), .. }) | Action::Touch(Renewal { terms: Some(terms), .. }) => compared(terms),
+        _ => b"",
+    }
+}
+
+fn compared<'a>(terms: &'a Terms<'_>) -> &'a [u8] {
+    if let Some(Guard::Value(value)) = &terms.only { value } else { b"" }
 }

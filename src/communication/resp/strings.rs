@@ -192,6 +192,7 @@ pub(super) fn mset<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
         return Err(call.wrong_number());
     }
     session.check_keys(call.args.step_by(2))?;
+    call.args.skip(1).step_by(2).try_for_each(|value| session.check_value(value))?;
     Ok(Step::Each(Each::Set))
 }
 

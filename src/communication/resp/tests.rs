@@ -228,6 +228,17 @@ fn of_http_s_methods_only_get_is_a_command_of_redis() {
     assert!(find(b"GET").is_some());
 }
 
+#[test]
+fn a_value_that_is_too_long_refuses_the_whole_command() {
+    let long = "v".repeat(1001);
+    let release = "EVAL \"if redis.call('get',KEYS[1]) == ARGV[1] then return redis.call('del',KEYS[1]) else return 0 end\" 1 k";
+    for line in ["SET k", "SETNX k", "GETSET k", "APPEND k", "MSET a 1 k", "MSETNX k", release] {
+        let refused = r"-ERR string exceeds maximum allowed size (limits.max_value)\r\n";
+        assert_eq!(said(&format!("{line} {long}")), refused, "{line}");
+        assert!(!asked(&format!("{line} {}", &long[1..])).is_empty(), "{line}");
+    }
+}
+
 /// One of everything, good and bad.
 const CORPUS: &[&[u8]] = &[
     b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n",
