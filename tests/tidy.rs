@@ -88,7 +88,7 @@ const WORLD: [(&str, &[&str]); 13] = [
     ("SystemTime", &["communication/event_loop"]),
     ("thread", &["disk", "tools"]),
     ("RandomState", &["communication/event_loop"]),
-    ("std::env", &["main"]),
+    ("std::env", &["main", "tools/password"]),
     ("signal_hook", &["communication/event_loop"]),
     ("println", &[]),
 ];

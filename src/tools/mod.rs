@@ -7,6 +7,7 @@ pub mod bench;
 pub mod journal;
 pub mod json;
 pub mod monitor;
+pub mod password;
 
 use std::io::{self, Write};
 

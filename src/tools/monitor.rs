@@ -11,8 +11,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use getopts::Options;
+use getopts::{Matches, Options};
 
+use super::password::{self, Password};
 use super::{CLEAN, FAILED, USAGE, complain, finish, json, read_args};
 use crate::config::Config;
 use crate::disk;
@@ -30,7 +31,9 @@ FILE is a node's configuration (that node and its peers are shown) or a list of 
 FOR is the uptime of a node that is alive, and how long this monitor has seen it dead. OPS/S is since the last look; with --once it
 is since the node's start. Of pools with mirrors: VIEW is the number of a node's view, LEASE how long it may serve without hearing from the
 others (or that it waits for one, or has no seat), LOST how many arcs of the ring have too few copies, FILLING how many nodes it fills, how
-far it is, how fast, and what time is left. With --once the exit code is 0 if all nodes are alive and 1 if one is dead.";
+far it is, how fast, and what time is left. With --once the exit code is 0 if all nodes are alive and 1 if one is dead.
+
+Nodes that want a password are shown --password-file's, else SPYDERCACHE_PASSWORD, else the one of the configuration that names them.";
 
 /// Runs the tool.
 pub fn run(args: &[String]) -> i32 {
@@ -38,27 +41,35 @@ pub fn run(args: &[String]) -> i32 {
     options.optflag("", "once", "look once, and tell by the exit code");
     options.optflag("", "json", "one JSON object a look, on a line of its own");
     options.optopt("", "interval", "seconds between two looks, 0.1 to 3600; 1 is the default", "SECONDS");
+    options.optopt("", password::OPTION, password::HELP, "FILE");
     options.optflag("h", "help", "print this");
     let matches = match read_args(&options, USAGE_TEXT, args) {
         Ok(matches) => matches,
         Err(code) => return code,
     };
-    let interval = matches.opt_str("interval").map_or(Ok(Duration::from_secs(1)), |text| parse_interval(&text));
-    let (interval, addresses) = match interval.and_then(|interval| Ok((interval, find_addresses(&matches.free)?))) {
-        Ok(found) => found,
+    let (interval, mut nodes) = match understand(&matches) {
+        Ok(understood) => understood,
         Err(problem) => {
             complain("spydercache monitor", &problem);
             return USAGE;
         }
     };
     let show = if matches.opt_present("json") { as_json } else { as_table };
-    let mut nodes: Vec<Node> = addresses.into_iter().map(Node::new).collect();
     if matches.opt_present("once") {
         look(&mut nodes);
         let code = if nodes.iter().all(|node| node.stats.is_ok()) { CLEAN } else { FAILED };
         return finish(io::stdout().write_all(show(&nodes, true).as_bytes()), code);
     }
     finish(watch(&mut nodes, interval, show, matches.opt_present("json")), CLEAN)
+}
+
+/// How often to look, and at whom.
+fn understand(matches: &Matches) -> Result<(Duration, Vec<Node>), String> {
+    let interval = matches.opt_str("interval").map_or(Ok(Duration::from_secs(1)), |text| parse_interval(&text))?;
+    let given = Password::given(matches.opt_str(password::OPTION).as_deref())?;
+    let named = find_addresses(&matches.free)?;
+    let nodes = named.into_iter().map(|(address, own)| Node { password: given.clone().or(own), ..Node::new(address) }).collect();
+    Ok((interval, nodes))
 }
 
 /// Looks for ever, or for as long as somebody reads.
@@ -80,14 +91,18 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs_f64).ok_or_else(|| format!("--interval: found {text}, allowed: seconds from 0.1 to 3600"))
 }
 
+/// An address, and the password of the configuration that names it.
+type Named = (String, Option<Password>);
+
 /// The addresses that the arguments name, each once.
-fn find_addresses(args: &[String]) -> Result<Vec<String>, String> {
-    let mut found: Vec<String> = Vec::new();
+fn find_addresses(args: &[String]) -> Result<Vec<Named>, String> {
+    let mut found: Vec<Named> = Vec::new();
     for arg in args {
-        let named = if is_address(arg) { vec![arg.clone()] } else { read_file(arg)? };
-        for address in named {
-            if !found.contains(&address) {
-                found.push(address);
+        let named = if is_address(arg) { vec![(arg.clone(), None)] } else { read_file(arg)? };
+        for (address, password) in named {
+            match found.iter_mut().find(|(known, _)| *known == address) {
+                Some((_, known)) => *known = known.take().or(password),
+                None => found.push((address, password)),
             }
         }
     }
@@ -98,21 +113,21 @@ fn find_addresses(args: &[String]) -> Result<Vec<String>, String> {
     }
 }
 
-fn read_file(file: &str) -> Result<Vec<String>, String> {
+fn read_file(file: &str) -> Result<Vec<Named>, String> {
     let text = disk::read_text(Path::new(file)).map_err(|error| format!("{file}: {error}"))?;
     addresses_in(&text).map_err(|problem| format!("{file}: {problem}"))
 }
 
 /// A list of addresses if every line is one, else a configuration.
-fn addresses_in(text: &str) -> Result<Vec<String>, String> {
+fn addresses_in(text: &str) -> Result<Vec<Named>, String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim()).filter(|line| !line.is_empty());
     if lines.clone().all(is_address) {
-        return Ok(lines.map(str::to_owned).collect());
+        return Ok(lines.map(|address| (address.to_owned(), None)).collect());
     }
     let mut config = Config::parse(text).map_err(|error| error.to_string())?;
     config.validate().map_err(|error| error.to_string())?;
-    let own = dialled(&config);
-    Ok([own].into_iter().chain(config.network.peers.iter().map(SocketAddr::to_string)).collect())
+    let addresses = [dialled(&config)].into_iter().chain(config.network.peers.iter().map(SocketAddr::to_string));
+    Ok(addresses.map(|address| (address, Password::new(&config.security.password))).collect())
 }
 
 /// Where a node with this configuration is reached: by its name if that is an address, as its peers do.
@@ -130,6 +145,7 @@ fn is_address(text: &str) -> bool {
 /// A node, as the monitor sees it.
 struct Node {
     address: String,
+    password: Option<Password>,
     /// The last answer, or why there is none.
     stats: Result<Counters, String>,
     /// When it answered, or was found not to.
@@ -144,7 +160,7 @@ type Counters = BTreeMap<String, String>;
 
 impl Node {
     fn new(address: String) -> Node {
-        Node { address, stats: Err("not asked yet".into()), seen: Instant::now(), dead_since: None, rate: None }
+        Node { address, password: None, stats: Err("not asked yet".into()), seen: Instant::now(), dead_since: None, rate: None }
     }
 
     fn learn(&mut self, answer: Result<Counters, String>, now: Instant) {
@@ -229,31 +245,49 @@ fn look(nodes: &mut [Node]) {
     thread::scope(|scope| {
         for node in nodes.iter_mut() {
             scope.spawn(move || {
-                let answer = ask(&node.address, Instant::now() + PATIENCE).map_err(|error| error.to_string());
+                let answer = ask(&node.address, node.password.as_ref(), Instant::now() + PATIENCE).map_err(|error| error.to_string());
                 node.learn(answer, Instant::now());
             });
         }
     });
 }
 
-fn ask(address: &str, deadline: Instant) -> io::Result<Counters> {
+fn ask(address: &str, password: Option<&Password>, deadline: Instant) -> io::Result<Counters> {
     let address = address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("no such host"))?;
     let mut stream = TcpStream::connect_timeout(&address, time_left(deadline)?)?;
     stream.set_write_timeout(Some(time_left(deadline)?))?;
     stream.write_all(b"stats\r\n")?;
+    let mut answer = hear(&mut stream, deadline)?;
+    if answer == password::WANTED {
+        let password = password.ok_or_else(|| io::Error::other("wants a password, see spydercache monitor --help"))?;
+        stream.write_all(&password.login())?;
+        if hear(&mut stream, deadline)? != password::ACCEPTED {
+            return Err(io::Error::other("has another password"));
+        }
+        stream.write_all(b"stats\r\n")?;
+        answer = hear(&mut stream, deadline)?;
+    }
+    if !answer.starts_with(b"STAT ") && !answer.starts_with(b"END") {
+        return Err(io::Error::other("does not speak the text protocol"));
+    }
+    Ok(parse_stats(&answer))
+}
+
+/// The next answer: a list up to its `END`, or a line that is none.
+fn hear(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
-    while !answer.ends_with(b"END\r\n") {
+    while !answer.ends_with(b"END\r\n") && (answer.starts_with(b"STAT ") || !answer.ends_with(b"\n")) {
         stream.set_read_timeout(Some(time_left(deadline)?))?;
         let mut part = [0; 4096];
         match stream.read(&mut part).map_err(as_timeout)? {
             0 => return Err(io::Error::other("closed the connection")),
             n => answer.extend_from_slice(&part[..n]),
         }
-        if answer.len() > MAX_ANSWER || (answer.ends_with(b"\n") && !answer.starts_with(b"STAT ") && !answer.starts_with(b"END")) {
+        if answer.len() > MAX_ANSWER {
             return Err(io::Error::other("does not speak the text protocol"));
         }
     }
-    Ok(parse_stats(&answer))
+    Ok(answer)
 }
 
 fn time_left(deadline: Instant) -> io::Result<Duration> {
@@ -434,6 +468,7 @@ mod tests {
     #[test]
     fn a_file_is_a_list_of_addresses_or_a_configuration() {
         let list = "# the pool\n127.0.0.1:8001\n\nlocalhost:8002 # the other\n[::1]:8003\n";
+        let addresses_in = |text| addresses_in(text).map(|named| named.into_iter().map(|(address, _)| address).collect::<Vec<_>>());
         assert_eq!(addresses_in(list).unwrap(), ["127.0.0.1:8001", "localhost:8002", "[::1]:8003"]);
         let config = include_str!("../../conf/node1.toml");
         assert_eq!(addresses_in(config).unwrap(), ["127.0.0.1:8001", "127.0.0.1:8002", "127.0.0.1:8003"]);
@@ -446,7 +481,8 @@ mod tests {
     #[test]
     fn each_node_is_watched_once_and_some_node_must_be_named() {
         let args = ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:1"].map(str::to_owned);
-        assert_eq!(find_addresses(&args).unwrap(), ["127.0.0.1:1", "127.0.0.1:2"]);
+        let found: Vec<String> = find_addresses(&args).unwrap().into_iter().map(|(address, _)| address).collect();
+        assert_eq!(found, ["127.0.0.1:1", "127.0.0.1:2"]);
         assert!(find_addresses(&[]).is_err());
         for text in ["conf/node1.toml", "127.0.0.1", ":80", "a:0", "a:99999", "a = \"b:1"] {
             assert!(!is_address(text), "{text}");

@@ -16,7 +16,13 @@ struct Run {
 }
 
 fn run(args: &[&str]) -> Run {
-    let Output { status, stdout, stderr } = Command::new(PROGRAM).args(args).output().expect("the program runs");
+    run_with(args, &[])
+}
+
+fn run_with(args: &[&str], variables: &[(&str, &str)]) -> Run {
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(args).env_remove("SPYDERCACHE_PASSWORD").envs(variables.iter().copied()).output();
+    let Output { status, stdout, stderr } = output.expect("the program runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Run { code: status.code().expect("it ends by itself"), out: text(stdout), err: text(stderr) }
 }
@@ -105,6 +111,40 @@ fn the_monitor_tells_the_living_from_the_dead() {
     let table = run(&["monitor", "--once", list.to_str().expect("UTF-8")]);
     let states: Vec<&str> = table.out.lines().skip(1).filter_map(|line| line.split_whitespace().nth(2)).collect();
     assert_eq!((table.code, states), (1, vec!["alive", "dead", "alive"]), "{}", table.out);
+}
+
+#[test]
+fn monitor_and_bench_show_a_password_from_a_file_the_environment_or_the_configuration() {
+    let node = Setup::new().set("security.password=open sesame").set("journal.enabled=false").start();
+    let folder = Folder::new();
+    let written = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path.into_os_string().into_string().expect("UTF-8")
+    };
+    let port = node.address().port();
+    let config = written("node.toml", &format!("[local]\nnode_port = {port}\n[security]\npassword = \"open sesame\"\n"));
+    let (right, wrong) = (written("right", "open sesame\n"), written("wrong", "sesame\n"));
+    let name = node.name.as_str();
+    let bench = ["bench", "--quiet", "--json", "--requests", "200", "--connections", "3"];
+    for tool in [&["monitor", "--once"][..], &bench] {
+        let with = |more: &[&str], variable: &str| run_with(&[tool, more].concat(), &[("SPYDERCACHE_PASSWORD", variable)]);
+        for (arguments, variable) in [(&["--password-file", &right, name][..], "ignored"), (&[name], "open sesame")] {
+            let Run { code, out, err } = with(arguments, variable);
+            assert!(code == 0 && !out.contains("unauthenticated"), "{tool:?} {arguments:?}: {out}{err}");
+        }
+        for (arguments, variable) in [(&["--password-file", &wrong, name][..], "open sesame"), (&[name], "sesame")] {
+            let Run { code, out, err } = with(arguments, variable);
+            assert!(code == 1 && format!("{out}{err}").contains("has another password"), "{tool:?} {arguments:?}: {out}{err}");
+        }
+        assert_ne!(with(&["--password-file", "/does/not/exist", name], "").code, 0);
+    }
+    assert_eq!(run(&["monitor", "--once", &config]).code, 0);
+    let Run { code, out, .. } = run(&["monitor", "--once", name]);
+    assert!(code == 1 && out.contains("wants a password"), "{out}");
+    let open = Setup::new().set("journal.enabled=false").start();
+    assert_eq!(run(&[&bench[..], &["--mix", "1:0", "--password-file", &right, &open.name]].concat()).code, 0);
+    assert_eq!((open.stat("curr_items"), open.stat("cmd_set")), (0, 0), "who wants no password is not told it");
 }
 
 #[test]

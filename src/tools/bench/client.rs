@@ -20,6 +20,7 @@ use mio::{Interest, Registry, Token};
 use super::report::Tally;
 use super::schedule::Operation;
 use super::wire::{self, ReplyParser};
+use crate::tools::password;
 
 /// With so much unwritten nothing more is composed.
 const OUTPUT_BYTES: usize = 256 * 1024;
@@ -41,6 +42,10 @@ enum State {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    /// What is to be said first on each connection; mostly nothing.
+    login: Vec<u8>,
+    /// What of the answer to that is still to come.
+    login_awaits: &'static [u8],
     state: State,
     backoff_ns: u64,
     check: bool,
@@ -52,9 +57,11 @@ pub struct Client {
 
 impl Client {
     /// A connection that is still to be dialled.
-    pub fn new(address: SocketAddr, check: bool) -> Client {
+    pub fn new(address: SocketAddr, login: Vec<u8>, check: bool) -> Client {
         Client {
             address,
+            login,
+            login_awaits: b"",
             state: State::Waiting { until_ns: 0 },
             backoff_ns: FIRST_BACKOFF_NS,
             check,
@@ -117,8 +124,18 @@ impl Client {
         let waiting = State::Waiting { until_ns: 0 };
         if let State::Connecting(socket) = std::mem::replace(&mut self.state, waiting) {
             self.state = State::Up(socket);
+            self.log_in()?;
         }
         Ok(true)
+    }
+
+    fn log_in(&mut self) -> io::Result<()> {
+        if self.login.is_empty() {
+            return Ok(());
+        }
+        self.login_awaits = password::ACCEPTED;
+        self.out.extend_from_slice(&self.login);
+        self.flush()
     }
 
     /// Closes it until the back-off is over. Returns how many operations are lost.
@@ -127,6 +144,7 @@ impl Client {
         self.state = State::Waiting { until_ns: now_ns + self.backoff_ns };
         self.backoff_ns = (self.backoff_ns * 2).min(MAX_BACKOFF_NS);
         self.parser = ReplyParser::new(self.check);
+        self.login_awaits = b"";
         self.out.clear();
         self.written = 0;
         self.under_way.clear();
@@ -180,6 +198,12 @@ impl Client {
     }
 
     fn on_bytes(&mut self, mut bytes: &[u8], now_ns: u64, tally: &mut Tally) -> io::Result<()> {
+        while let (Some((awaited, rest)), Some((byte, others))) = (self.login_awaits.split_first(), bytes.split_first()) {
+            if byte != awaited {
+                return Err(io::Error::other("the password was refused"));
+            }
+            (self.login_awaits, bytes) = (rest, others);
+        }
         while !bytes.is_empty() {
             let Some(asked) = self.under_way.front() else { return Err(io::Error::other("an answer without a question")) };
             let (used, outcome) = self.parser.parse(bytes, asked).map_err(|error| io::Error::other(error.0))?;
@@ -201,7 +225,7 @@ mod tests {
     use super::*;
 
     fn client() -> Client {
-        Client::new("127.0.0.1:1".parse().unwrap(), true)
+        Client::new("127.0.0.1:1".parse().unwrap(), Vec::new(), true)
     }
 
     fn get(key: u64) -> Operation {

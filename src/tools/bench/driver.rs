@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::client::Client;
 use super::options::Options;
 use super::report::{Progress, Report, Tally};
 use super::schedule::Schedule;
+use crate::tools::password::{self, Password};
 
 const NS_PER_MS: u64 = 1_000_000;
 /// How long an address may take to answer at the start.
@@ -83,8 +84,11 @@ impl Stall {
 impl Driver {
     /// Connects all connections, spread over the addresses, or says which address cannot be reached.
     pub fn connect(options: &Options) -> Result<Driver, String> {
-        let addresses: Vec<SocketAddr> = options.addresses.iter().map(|address| reachable(address)).collect::<Result<_, _>>()?;
-        let clients = (0..options.connections).map(|at| Client::new(addresses[at % addresses.len()], options.check)).collect();
+        let password = Password::given(options.password_file.as_deref())?;
+        let reach = |address: &String| reachable(address, password.as_ref());
+        let servers: Vec<(SocketAddr, Vec<u8>)> = options.addresses.iter().map(reach).collect::<Result<_, _>>()?;
+        let client = |(address, login): &(SocketAddr, Vec<u8>)| Client::new(*address, login.clone(), options.check);
+        let clients = (0..options.connections).map(|at| client(&servers[at % servers.len()])).collect();
         let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
         let mut driver = Driver {
             poll,
@@ -298,17 +302,35 @@ fn since(epoch: Instant) -> u64 {
     epoch.elapsed().as_nanos() as u64
 }
 
-/// The first of the name's addresses that accepts a connection: `localhost` is often two, of which one is served.
-fn reachable(address: &str) -> Result<SocketAddr, String> {
+/// The first of the name's addresses that accepts a connection: `localhost` is often two, of which one is served. With it, what each
+/// connection has to say first.
+fn reachable(address: &str, password: Option<&Password>) -> Result<(SocketAddr, Vec<u8>), String> {
     let candidates = address.to_socket_addrs().map_err(|error| cannot_connect(address, &error))?;
     let mut told = format!("cannot connect to {address}: the name has no address");
     for candidate in candidates {
         match TcpStream::connect_timeout(&candidate, CONNECT_LIMIT) {
-            Ok(_) => return Ok(candidate),
+            Ok(stream) => return Ok((candidate, login(stream, password).map_err(|error| format!("{address}: {error}"))?)),
             Err(error) => told = cannot_connect(address, &error),
         }
     }
     Err(told)
+}
+
+/// What shows the password to this server; nothing if it wants none. It is tried out, so that a wrong one is told at once.
+fn login(mut stream: TcpStream, password: Option<&Password>) -> io::Result<Vec<u8>> {
+    let Some(password) = password else { return Ok(Vec::new()) };
+    stream.set_read_timeout(Some(CONNECT_LIMIT))?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut answer = Vec::new();
+    stream.write_all(b"version\r\n")?;
+    lines.read_until(b'\n', &mut answer)?;
+    if answer != password::WANTED {
+        return Ok(Vec::new());
+    }
+    answer.clear();
+    stream.write_all(&password.login())?;
+    lines.read_until(b'\n', &mut answer)?;
+    if answer == password::ACCEPTED { Ok(password.login()) } else { Err(io::Error::other("the server has another password")) }
 }
 
 fn cannot_connect(address: impl Display, error: &io::Error) -> String {

@@ -7,6 +7,7 @@ use getopts::{Matches, Options as Flags, ParsingStyle};
 use super::keys::Shape;
 use super::schedule::Mix;
 use super::wire::MAX_KEYS;
+use crate::tools::password;
 
 /// Where a node listens unless it is told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
@@ -63,6 +64,8 @@ pub struct Options {
     pub json: bool,
     /// No progress.
     pub quiet: bool,
+    /// Where the password of the servers is.
+    pub password_file: Option<String>,
 }
 
 /// The tests by hand: how long do puts, gets and deletes take?
@@ -114,6 +117,7 @@ fn flags() -> Flags {
     flags.optopt("", "ttl", "seconds until written values expire; 0 is never (0)", "S");
     flags.optflag("", "check", "verify each value that is read");
     flags.optopt("", "seed", "the same seed draws the same operations (1)", "N");
+    flags.optopt("", password::OPTION, password::HELP, "FILE");
     flags.optflag("", "json", "report as one JSON object");
     flags.optflag("q", "quiet", "no progress on stderr");
     flags.optflag("h", "help", "show this");
@@ -145,6 +149,7 @@ fn options(given: &Matches) -> Result<Options, String> {
         seed: number_or(given, "seed", 1, 0, u64::MAX)?,
         json: given.opt_present("json"),
         quiet: given.opt_present("quiet"),
+        password_file: given.opt_str(password::OPTION),
     })
 }
 
@@ -242,7 +247,7 @@ mod tests {
     #[test]
     fn every_option_is_understood_and_may_follow_an_address() {
         let options = run("a:1 --keys 5 --value-size 10-20 --connections 8 --depth 4 --mix 7:2:1 --distribution zipf:0.99 --rate 300 \
-                           --seconds 1.5 --requests 9 --load --ttl 60 --check --seed 3 --json --quiet [::1]:2");
+                           --seconds 1.5 --requests 9 --load --ttl 60 --check --seed 3 --json --quiet --password-file p [::1]:2");
         let expected = Options {
             addresses: vec!["a:1".into(), "[::1]:2".into()],
             keys: 5,
@@ -261,6 +266,7 @@ mod tests {
             seed: 3,
             json: true,
             quiet: true,
+            password_file: Some("p".into()),
         };
         assert_eq!(options, expected);
     }
