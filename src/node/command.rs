@@ -414,6 +414,12 @@ impl<'a> Store<'a> {
     pub fn of(value: impl Into<Cow<'a, [u8]>>) -> Store<'a> {
         Store { mode: StoreMode::Set, value: value.into(), flags: 0, expiry: Expiry::Never, want_old: false, terms: None }
     }
+
+    /// A write whose time is over at once: what is left of one whose value was refused. It takes the old value away, and counts as a write.
+    #[must_use]
+    pub fn of_nothing() -> Store<'static> {
+        Store { expiry: Expiry::InMs(0), ..Store::of(&b""[..]) }
+    }
 }
 
 impl Count<'_> {

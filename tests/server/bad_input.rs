@@ -198,11 +198,13 @@ fn a_value_of_two_megabytes_is_refused_and_the_stream_stays_in_step() {
     let pool = Pool::start();
     for node in &pool.nodes {
         let mut client = node.client();
+        assert_eq!(client.set("large", "small"), "STORED");
         assert_eq!(client.set("large", vec![b'x'; 2 << 20]), "SERVER_ERROR object too large for cache");
         assert_eq!(client.set("small", "v"), "STORED");
         assert_eq!(client.get("large"), None);
         let mut http = Http::connect(node);
         assert_eq!(http.ask_with("PUT", "/large", &vec![b'x'; 2 << 20]).status, 413);
+        assert_eq!((node.stat("cmd_set"), node.stat("delete_hits"), node.stat("delete_misses")), (3, 0, 0), "no delete was asked for");
     }
 }
 

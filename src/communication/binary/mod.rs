@@ -152,7 +152,7 @@ impl Parser {
                 let begin = HEADER + header.extras;
                 let Some(key) = input.get(begin..begin + header.key) else { return Parsed::Incomplete { in_command: true } };
                 self.refused = header.body - header.extras - header.key;
-                let request = Request::Key(Command { key: Cow::Borrowed(key), action: Action::Delete(Removal::default()) });
+                let request = Request::Key(Command { key: Cow::Borrowed(key), action: Action::Store(Store::of_nothing()) });
                 Parsed::Request { consumed: begin + header.key, request, form: header.form(Kind::TooLarge, false).into() }
             }
             Verb::Store(_) | Verb::Join(_) => self.refuse(header, Status::TooLarge),

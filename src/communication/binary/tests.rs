@@ -105,7 +105,7 @@ fn what_cannot_be_carried_out_is_passed_over_in_step() {
 #[test]
 fn a_set_that_is_too_large_takes_the_old_value_with_it() {
     let (requests, said, _) = feed(&frame(0x01, &[0; 8], b"key", &[b'v'; 101], 0), 5);
-    let removal = Command { key: Cow::Borrowed(b"key"), action: Action::Delete(Removal::default()) };
+    let removal = Command { key: Cow::Borrowed(b"key"), action: Action::Store(Store::of_nothing()) };
     assert_eq!((requests, said), (vec![Request::Key(removal)], vec![]));
 }
 

@@ -32,7 +32,7 @@ use self::line::{Line, Words, expiry};
 use self::storage::{Header, Storage, Verb};
 use crate::communication::protocol::{self, Group, Parsed};
 use crate::config::Limits;
-use crate::node::command::{Action, Command, Expiry, Removal, Request, Store, StoreMode};
+use crate::node::command::{Action, Command, Expiry, Request, Store, StoreMode};
 
 pub use self::compose::Form;
 pub(super) use self::compose::push_text;
@@ -231,7 +231,7 @@ impl Parser {
         if header.mode != StoreMode::Set {
             return refused;
         }
-        let request = Request::Key(Command { key: header.key, action: Action::Delete(Removal::default()) });
+        let request = Request::Key(Command { key: header.key, action: Action::Store(Store::of_nothing()) });
         Parsed::Request { consumed: line.whole, request, form: Form::refusal(header.quiet).into() }
     }
 
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::caching::Version;
     use crate::config::Config;
-    use crate::node::command::{Admin, Count, Delta, Renewal};
+    use crate::node::command::{Admin, Count, Delta, Removal, Renewal};
     use crate::prng::Prng;
 
     /// What a connection would see of a parsed piece; bytes passed over are not seen.
@@ -432,10 +432,10 @@ mod tests {
         let too_large = said("SERVER_ERROR object too large for cache\r\n");
         assert_eq!(whole(format!("add k 0 0 1001\r\n{value}\r\nversion\r\n")), [too_large, version()]);
         for (noreply, quiet) in [("", false), (" noreply", true)] {
-            let gone = asked(b"k", Action::Delete(Removal { want_old: false, terms: None }), Form::refusal(quiet));
+            let gone = asked(b"k", Action::Store(Store::of_nothing()), Form::refusal(quiet));
             assert_eq!(whole(format!("set k 0 0 1001{noreply}\r\n{value}\r\nversion\r\n")), [gone, version()]);
         }
-        let gone = asked(b"k", Action::Delete(Removal::default()), Form::refusal(false));
+        let gone = asked(b"k", Action::Store(Store::of_nothing()), Form::refusal(false));
         assert_eq!(whole(format!("ms k 1001 q\r\n{value}\r\nversion\r\n")), [gone, version()]);
         let too_large = said("SERVER_ERROR object too large for cache\r\n");
         assert_eq!(whole(format!("ms k 1001 q ME\r\n{value}\r\nversion\r\n")), [too_large, version()]);
