@@ -6,7 +6,7 @@
 
 use super::command::{Claim, Expiry, Trace};
 use super::extras::Extras;
-use super::local::{Task, conclude, moment_of, seen_version, ttl_of, value_of};
+use super::local::{Task, conclude, gone, moment_of, seen_version, ttl_of, value_of};
 use super::message::Outcome;
 use super::reply::{Claimed, Details, Reply, Value};
 use super::{Node, Outputs};
@@ -54,17 +54,16 @@ impl Node {
 
     /// It was carried out before: the same is answered again, from what the key is now.
     pub(super) fn repeat_claim(&mut self, task: &Task<'_>, outcome: &Outcome<'_>, out: &mut dyn Outputs) {
-        let entry = self.cache.get(task.key(), task.hash, task.now.mono);
-        let reply = entry.map_or(Reply::Miss, |entry| {
-            let mut value = value_of(entry, task.now.mono);
-            value.details.claim = match Extras::of(entry.extra()).is_claimed {
-                _ if *outcome == Outcome::Done => Claimed::ByYou,
-                true => Claimed::ByAnother,
-                false => Claimed::No,
-            };
-            Reply::Value(value)
-        });
-        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+        let Some(entry) = self.cache.get(task.key(), task.hash, task.now.mono) else {
+            return conclude(&mut self.stats, &mut self.mirroring, task, &gone(task, outcome), out);
+        };
+        let mut value = value_of(entry, task.now.mono);
+        value.details.claim = match Extras::of(entry.extra()).is_claimed {
+            _ if *outcome == Outcome::Done => Claimed::ByYou,
+            true => Claimed::ByAnother,
+            false => Claimed::No,
+        };
+        conclude(&mut self.stats, &mut self.mirroring, task, &Reply::Value(value), out);
     }
 
     fn create_claimed(&mut self, task: &Task<'_>, claim: &Claim, expiry: Expiry, out: &mut dyn Outputs) {

@@ -82,7 +82,7 @@ impl Node {
             Known::Unknown if command.is_read() => {}
             Known::Late => return,
             Known::Unknown => return self.fail(origin, &command.key, &Failure::OutcomeUnknown, out),
-            Known::Answered(_) if matches!(command.action, Action::GetAndTouch(_)) => return self.get(&task, out),
+            Known::Answered(outcome) if matches!(command.action, Action::GetAndTouch(_)) => return self.repeat_touch(&task, &outcome, out),
             Known::Answered(outcome) if matches!(command.action, Action::Claim(_)) => return self.repeat_claim(&task, &outcome, out),
             Known::Answered(outcome) => return self.answer_again(&task, outcome, out),
         }
@@ -116,6 +116,13 @@ impl Node {
     fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
         let entry = self.cache.get(task.key(), task.hash, task.now.mono);
         let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+    }
+
+    /// It was carried out before: the same is answered again, from what the key is now.
+    fn repeat_touch(&mut self, task: &Task<'_>, outcome: &Outcome<'_>, out: &mut dyn Outputs) {
+        let entry = self.cache.get(task.key(), task.hash, task.now.mono);
+        let reply = entry.map_or_else(|| gone(task, outcome), |entry| Reply::Value(value_of(entry, task.now.mono)));
         conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
     }
 
@@ -344,6 +351,13 @@ pub(super) fn conclude(stats: &mut Stats, mirroring: &mut Mirroring, task: &Task
             mirroring.delay(number, Delayed { origin, key, outcome, is_of_change, deadline });
         }
     }
+}
+
+/// What is answered again of a key that is not there. If it was there, it may have gone by this very request, by a new expiry that is over:
+/// that nothing was found would be wrong, and what was found nobody knows any more.
+pub(super) fn gone(task: &Task<'_>, outcome: &Outcome<'_>) -> Reply<'static> {
+    let is_the_same = *outcome == Outcome::Miss || task.command.is_read();
+    if is_the_same { Reply::Miss } else { Reply::Failed(&Failure::OutcomeUnknown) }
 }
 
 /// The forwarded request that a change answers, and how.

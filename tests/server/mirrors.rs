@@ -194,6 +194,26 @@ fn a_pool_whose_processes_die_as_a_whole_loses_nothing_that_the_system_still_wri
     dies_as_a_whole(|setup| setup.set("journal.sync=everysec"));
 }
 
+/// The value goes with the answer: the next owner, which is asked again, has neither.
+#[test]
+fn who_reads_a_value_and_ends_it_is_not_told_by_the_next_owner_that_there_was_none() {
+    for command in ["gat -1 KEY", "mg KEY v T-1"] {
+        let mut pool = Mirrored::start_with(3, |setup| setup.set("network.silence_ms=10000").set("limits.request_timeout_ms=10000"));
+        let mut client = pool.nodes[0].client();
+        let is_fit = |key: &String| pool.nodes[0].client().list(&format!("owner {key}"))[..2] == ["OWNER 2", "MIRROR 3"];
+        let key = (0..1_000).map(|number| format!("k{number}")).find(is_fit).expect("a key of the second node, mirrored by the third");
+        assert_eq!(client.set(&key, "v"), "STORED");
+        pool.nodes[2].signal("STOP");
+        client.send(format!("{}\r\n", command.replace("KEY", &key)));
+        eventually("the change is on its way to the mirror", || pool.nodes[1].stat("mirrored_under_way") == 1);
+        pool.nodes[1].kill();
+        pool.nodes[2].signal("CONT");
+        assert!(client.line().starts_with("SERVER_ERROR outcome unknown"), "{command}");
+        assert_eq!(client.get(&key), None, "{command}");
+        assert_eq!(client.ask(&command.replace("KEY", "missing")).get(..2), Some("EN"));
+    }
+}
+
 #[test]
 fn of_two_nodes_either_goes_on_when_the_other_dies() {
     for victim in 0..2 {
