@@ -440,6 +440,7 @@ mod tests {
         });
         let mut actions = vec![
             Action::Get,
+            Action::Look,
             Action::GetAndTouch(Expiry::InMs(1)),
             Action::Claim(Claim::default()),
             Action::Claim(Claim {
@@ -488,6 +489,7 @@ mod tests {
                 ttl_ms: None,
                 media: Cow::Borrowed(b""),
                 marks: 0,
+                left_out: 0,
             },
             Outcome::Value {
                 bytes: Cow::Borrowed(b""),
@@ -496,6 +498,7 @@ mod tests {
                 ttl_ms: Some(0),
                 media: Cow::Borrowed(b"a/b"),
                 marks: 515,
+                left_out: 512 << 20,
             },
             Outcome::Page(Page { keys: vec![b"a".to_vec(), Vec::new()], count: 2, next: Some(u32::MAX) }),
             Outcome::Miss,

@@ -34,6 +34,8 @@ pub struct Command<'a> {
 pub enum Action<'a> {
     /// Read the value.
     Get,
+    /// The same, but the value itself is not wanted: it stays where it is.
+    Look,
     /// Read the value and give it a new expiry.
     GetAndTouch(Expiry),
     /// Read the value with all that is known of it, as somebody who may have to make it anew.
@@ -358,7 +360,7 @@ impl Command<'_> {
     #[must_use]
     pub fn is_read(&self) -> bool {
         match &self.action {
-            Action::Get => true,
+            Action::Get | Action::Look => true,
             Action::Claim(claim) => claim.create.is_none() && claim.touch.is_none(),
             Action::Scan(scan) => scan.what != ScanFor::Removal,
             _ => false,
@@ -378,6 +380,7 @@ impl Action<'_> {
     pub fn to_owned(&self) -> Action<'static> {
         match self {
             Action::Get => Action::Get,
+            Action::Look => Action::Look,
             Action::GetAndTouch(expiry) => Action::GetAndTouch(*expiry),
             Action::Claim(claim) => Action::Claim(*claim),
             Action::Store(store) => {

@@ -91,6 +91,7 @@ impl Node {
         }
         match &command.action {
             Action::Get => self.get(&task, out),
+            Action::Look => self.look(&task, out),
             Action::GetAndTouch(expiry) => self.get_and_touch(&task, *expiry, out),
             Action::Store(store) => self.store(&task, store, out),
             Action::Claim(claim) => self.claim(&task, claim, out),
@@ -116,6 +117,12 @@ impl Node {
     fn get(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
         let entry = self.cache.get(task.key(), task.hash, task.now.mono);
         let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono)));
+        conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
+    }
+
+    fn look(&mut self, task: &Task<'_>, out: &mut dyn Outputs) {
+        let entry = self.cache.get(task.key(), task.hash, task.now.mono);
+        let reply = entry.map_or(Reply::Miss, |entry| Reply::Value(value_of(entry, task.now.mono).without_bytes()));
         conclude(&mut self.stats, &mut self.mirroring, task, &reply, out);
     }
 

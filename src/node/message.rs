@@ -19,7 +19,7 @@ use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Bytes of a [`Nonce`].
 pub const NONCE_BYTES: usize = 16;
@@ -344,6 +344,8 @@ pub enum Outcome<'a> {
         media: Cow<'a, [u8]>,
         /// The other details, [packed](super::reply::Details::packed).
         marks: u64,
+        /// How many of its bytes do not travel, since nobody wants them.
+        left_out: usize,
     },
     /// There is no such key.
     Miss,
@@ -390,7 +392,7 @@ impl<'a> Outcome<'a> {
             Reply::Value(value) => {
                 let Value { bytes, flags, version, ttl_ms, details } = *value;
                 let (media, marks) = (Cow::Borrowed(details.media), details.packed());
-                Outcome::Value { bytes: Cow::Borrowed(bytes), flags, version, ttl_ms, media, marks }
+                Outcome::Value { bytes: Cow::Borrowed(bytes), flags, version, ttl_ms, media, marks, left_out: details.left_out }
             }
             Reply::Miss => Outcome::Miss,
             Reply::Stored { version, old } => Outcome::Stored { version: *version, old: old.map(Cow::Borrowed) },
@@ -411,9 +413,9 @@ impl<'a> Outcome<'a> {
     pub fn into_owned(self) -> Outcome<'static> {
         let owned = |old: Option<Cow<'a, [u8]>>| old.map(|old| Cow::Owned(old.into_owned()));
         match self {
-            Outcome::Value { bytes, flags, version, ttl_ms, media, marks } => {
+            Outcome::Value { bytes, flags, version, ttl_ms, media, marks, left_out } => {
                 let (bytes, media) = (Cow::Owned(bytes.into_owned()), Cow::Owned(media.into_owned()));
-                Outcome::Value { bytes, flags, version, ttl_ms, media, marks }
+                Outcome::Value { bytes, flags, version, ttl_ms, media, marks, left_out }
             }
             Outcome::Stored { version, old } => Outcome::Stored { version, old: owned(old) },
             Outcome::Deleted { old } => Outcome::Deleted { old: owned(old) },
@@ -432,8 +434,8 @@ impl<'a> Outcome<'a> {
     #[must_use]
     pub fn reply(&self) -> Reply<'_> {
         match self {
-            Outcome::Value { bytes, flags, version, ttl_ms, media, marks } => {
-                let details = Details::unpacked(media, *marks);
+            Outcome::Value { bytes, flags, version, ttl_ms, media, marks, left_out } => {
+                let details = Details { left_out: *left_out, ..Details::unpacked(media, *marks) };
                 Reply::Value(Value { bytes, flags: *flags, version: *version, ttl_ms: *ttl_ms, details })
             }
             Outcome::Miss => Reply::Miss,

@@ -68,7 +68,7 @@ pub struct Value<'a> {
     pub details: Details<'a>,
 }
 
-/// What is known of a value besides. All but the first two is said only to who claims it.
+/// What is known of a value besides. What claims, reads and idle times are is said only to who claims it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Details<'a> {
     /// The type of the content; empty if nobody has said it.
@@ -81,6 +81,8 @@ pub struct Details<'a> {
     pub was_read: bool,
     /// For how many milliseconds nobody has used it.
     pub idle_ms: u64,
+    /// How many bytes the value has that are not here, since nobody wants them.
+    pub left_out: usize,
 }
 
 /// Whether a value is to be made anew.
@@ -144,8 +146,22 @@ const WON: u64 = 4;
 const LOST: u64 = 8;
 const IDLE_SHIFT: u32 = 8;
 
+impl<'a> Value<'a> {
+    /// The same without its bytes.
+    #[must_use]
+    pub fn without_bytes(self) -> Value<'a> {
+        Value { bytes: b"", details: Details { left_out: self.length(), ..self.details }, ..self }
+    }
+
+    /// How many bytes it has, here or not.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.bytes.len() + self.details.left_out
+    }
+}
+
 impl<'a> Details<'a> {
-    /// All but the media type, in one number.
+    /// All but the media type and what is left out, in one number.
     #[must_use]
     pub fn packed(&self) -> u64 {
         let bit = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
@@ -161,7 +177,8 @@ impl<'a> Details<'a> {
             WON => Claimed::ByYou,
             _ => Claimed::ByAnother,
         };
-        Details { media, is_stale: marks & STALE != 0, claim, was_read: marks & WAS_READ != 0, idle_ms: marks >> IDLE_SHIFT }
+        let (is_stale, was_read) = (marks & STALE != 0, marks & WAS_READ != 0);
+        Details { media, is_stale, claim, was_read, idle_ms: marks >> IDLE_SHIFT, left_out: 0 }
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn count(stats: &mut Stats, action: &Action<'_>, reply: &Reply<'_>) {
         reply => Some(!matches!(reply, Reply::Miss)),
     };
     match action {
-        Action::Get | Action::Claim(_) => {
+        Action::Get | Action::Look | Action::Claim(_) => {
             stats.cmd_get += 1;
             tally(found, &mut stats.get_hits, &mut stats.get_misses);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::harness::client::Client;
 use crate::harness::eventually;
+use crate::harness::http::Http;
 use crate::harness::mirrored::Mirrored;
 use crate::harness::node::Node;
 use crate::harness::pool::Pool;
@@ -129,6 +130,30 @@ fn the_longest_key_with_the_largest_value_travels_through_the_pool_and_a_larger_
         assert_eq!(ask("APPEND", b"v"), "-ERR string exceeds maximum allowed size (limits.max_value)");
     }
     assert!(pool.nodes.iter().all(|node| !node.log().contains("closed the link")));
+}
+
+#[test]
+fn who_asks_only_about_a_value_does_not_make_it_travel_between_nodes() {
+    let pool = Pool::start();
+    let mut client = pool.nodes[0].client();
+    let (here, there) = (pool.key_of(0, "large"), pool.key_of(1, "large"));
+    for key in [&here, &there] {
+        assert_eq!(client.set(key, vec![b'v'; 1_000_000]), "STORED");
+    }
+    let mut client = pool.nodes[0].client();
+    let before = pool.nodes[0].stat("bytes_read");
+    for key in [&here, &there] {
+        for (command, answer) in
+            [("EXISTS", ":1"), ("TTL", ":-1"), ("PTTL", ":-1"), ("STRLEN", ":1000000"), ("TYPE", "string"), ("TOUCH", ":1")]
+        {
+            assert_eq!(ask(&mut client, &format!("{command} {key}")), answer, "{command}");
+        }
+        let mut http = Http::connect(&pool.nodes[0]);
+        assert_eq!(http.ask("HEAD", &format!("/{key}")).header("Content-Length"), Some("1000000"));
+    }
+    assert_eq!(ask(&mut client, &format!("EXISTS {here} {there} missing")), ":2");
+    let read = pool.nodes[0].stat("bytes_read") - before;
+    assert!(read < 100_000, "{read} bytes came in");
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl Answer {
         match request {
             _ if matches!(self, Failed(_)) => true,
             Request::Key(command) => match &command.action {
-                Action::Get | Action::GetAndTouch(_) => matches!(self, Value { .. } | Miss),
+                Action::Get | Action::Look | Action::GetAndTouch(_) => matches!(self, Value { .. } | Miss),
                 Action::Store(store) => match store.mode {
                     StoreMode::Set => matches!(self, Stored { .. }),
                     StoreMode::Cas(_) => matches!(self, Stored { .. } | Exists | Miss),

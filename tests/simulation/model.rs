@@ -102,7 +102,7 @@ pub fn step(state: &State, action: &Action<'_>, answer: Option<&Answer>, when: S
         Action::Count(Count { by: Delta::Up(delta), .. }) => count(state, *delta as i64, answer),
         Action::Count(Count { by: Delta::Down(delta), .. }) => count(state, -(*delta as i64), answer),
         Action::Touch(Renewal { expiry, .. }) => touch(state, answer, ends_of(*expiry, when)),
-        Action::Claim(_) | Action::Count(_) | Action::Scan(_) => unreachable!("the simulated clients ask no such thing"),
+        Action::Look | Action::Claim(_) | Action::Count(_) | Action::Scan(_) => unreachable!("the simulated clients ask no such thing"),
     }
 }
 

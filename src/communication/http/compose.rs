@@ -58,6 +58,8 @@ struct Response<'a> {
     /// Of a response without one, the body is left out.
     content_type: &'a [u8],
     body: &'a [u8],
+    /// Bytes of a body that those who asked for none are only told of.
+    left_out: usize,
     etag: Option<Version>,
     /// How long the value has, in seconds.
     max_age: Option<u64>,
@@ -168,7 +170,13 @@ impl Form {
             Condition::Absent => return self.condition_failed(output),
             Condition::None | Condition::NoneOf(_) | Condition::OneOf(_) | Condition::Present => {
                 let (content_type, headers) = media_of(value.details.media);
-                Response { content_type, headers, flags: value.flags, ..Response::new(OK, BYTES, value.bytes) }
+                Response {
+                    content_type,
+                    headers,
+                    flags: value.flags,
+                    left_out: value.details.left_out,
+                    ..Response::new(OK, BYTES, value.bytes)
+                }
             }
         };
         let max_age = value.ttl_ms.map(|ms| ms / 1_000);
@@ -239,7 +247,7 @@ impl Form {
         if !response.content_type.is_empty() {
             put(output, &["Content-Type: "]);
             output.extend_from_slice(response.content_type);
-            put(output, &["\r\nContent-Length: ", digits.format(response.body.len()), "\r\n"]);
+            put(output, &["\r\nContent-Length: ", digits.format(response.body.len() + response.left_out), "\r\n"]);
         }
         if let Some(version) = response.etag {
             put(output, &["ETag: \"", digits.format(version.0), "\"\r\n"]);
@@ -274,7 +282,7 @@ impl Connection {
 
 impl<'a> Response<'a> {
     fn new(status: &'static str, content_type: &'a [u8], body: &'a [u8]) -> Response<'a> {
-        Response { status, content_type, body, etag: None, max_age: None, flags: 0, headers: "", reason: "" }
+        Response { status, content_type, body, left_out: 0, etag: None, max_age: None, flags: 0, headers: "", reason: "" }
     }
 }
 

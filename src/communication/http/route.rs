@@ -199,7 +199,8 @@ fn on_key<'a>(method: Method, key: Cow<'a, [u8]>, target: &Target<'a>, head: &He
     let action = match method {
         Method::Get | Method::Head if head.if_match.are_said() && head.if_none_match.are_said() => return Err(refusal::TWO_CONDITIONS),
         Method::Get | Method::Head if head.if_match.are_too_many() => return Err(refusal::MANY_TAGS),
-        Method::Get | Method::Head => Action::Get,
+        Method::Get => Action::Get,
+        Method::Head => Action::Look,
         Method::Delete => removal(Wanted::of(head)?),
         Method::Put | Method::Post => return store(method, key, target, head, limits),
     };
@@ -251,7 +252,7 @@ fn check_key(key: &[u8], limits: &Limits) -> Result<(), Refusal> {
 fn removal(wanted: Wanted) -> Action<'static> {
     let only = match wanted {
         // It would remove a key that is not there. Whether it is there is all that can be told.
-        Wanted::Absent => return Action::Get,
+        Wanted::Absent => return Action::Look,
         Wanted::This(version) => Some(Guard::Version(version)),
         Wanted::Anything | Wanted::Present => None,
     };
@@ -266,7 +267,7 @@ impl Route<'_> {
         match self {
             Route::Upload(_) => true,
             Route::Say(_) | Route::Options => false,
-            Route::Ask(Request::Key(command), _) => command.action != Action::Get,
+            Route::Ask(Request::Key(command), _) => !command.is_read(),
             Route::Ask(Request::Admin(admin), _) => matches!(admin, Admin::Connect(_) | Admin::Dead(_) | Admin::Reconstruct),
         }
     }

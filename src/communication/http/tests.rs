@@ -50,10 +50,11 @@ impl Shelf {
     fn answer_key(&mut self, command: &Command<'_>, form: &protocol::Form, output: &mut Vec<u8>) -> bool {
         let key = command.key.to_vec();
         let composed = match &command.action {
-            Action::Get => match self.values.get(&key) {
+            Action::Get | Action::Look => match self.values.get(&key) {
                 Some(Kept { bytes, flags, version, ttl_ms, media }) => {
                     let details = Details { media, ..Details::default() };
                     let value = Value { bytes, flags: *flags, version: Version(*version), ttl_ms: *ttl_ms, details };
+                    let value = if command.action == Action::Get { value } else { value.without_bytes() };
                     form.compose(&key, &Reply::Value(value), output)
                 }
                 None => form.compose(&key, &Reply::Miss, output),

@@ -14,6 +14,7 @@ impl Writer<'_> {
     pub(super) fn action(&mut self, action: &Action<'_>) -> &mut Self {
         match action {
             Action::Get => self.array(1).number(0),
+            Action::Look => self.array(1).number(9),
             Action::GetAndTouch(expiry) => self.array(3).number(1).expiry(*expiry),
             Action::Store(store) => {
                 let (mode, version) = match store.mode {
@@ -100,9 +101,9 @@ impl Writer<'_> {
 
     pub(super) fn outcome(&mut self, outcome: &Outcome<'_>) -> &mut Self {
         match outcome {
-            Outcome::Value { bytes, flags, version, ttl_ms, media, marks } => {
-                self.array(7).number(0).bytes(bytes).number((*flags).into()).number(version.0).optional_number(*ttl_ms);
-                self.bytes(media).number(*marks)
+            Outcome::Value { bytes, flags, version, ttl_ms, media, marks, left_out } => {
+                self.array(8).number(0).bytes(bytes).number((*flags).into()).number(version.0).optional_number(*ttl_ms);
+                self.bytes(media).number(*marks).number(*left_out as u64)
             }
             Outcome::Miss => self.array(1).number(1),
             Outcome::Stored { version, old } => self.array(3).number(2).number(version.0).optional_bytes(old.as_deref()),
@@ -142,6 +143,7 @@ impl<'a> Reader<'a> {
         let fields = self.array()?;
         Ok(match (self.number()?, fields) {
             (0, 1) => Action::Get,
+            (9, 1) => Action::Look,
             (1, 3) => Action::GetAndTouch(self.expiry()?),
             (2, 9) => Action::Store(self.store()?),
             (3, 3) => Action::Delete(Removal { want_old: self.flag()?, terms: self.terms()? }),
@@ -266,10 +268,11 @@ impl<'a> Reader<'a> {
     pub(super) fn outcome(&mut self) -> Parse<Outcome<'a>> {
         let fields = self.array()?;
         Ok(match (self.number()?, fields) {
-            (0, 7) => {
+            (0, 8) => {
                 let bytes = Cow::Borrowed(self.bytes()?);
                 let (flags, version, ttl_ms) = (self.number_u32()?, Version(self.number()?), self.optional_number()?);
-                Outcome::Value { bytes, flags, version, ttl_ms, media: Cow::Borrowed(self.bytes()?), marks: self.number()? }
+                let (media, marks, left_out) = (Cow::Borrowed(self.bytes()?), self.number()?, self.number_u32()? as usize);
+                Outcome::Value { bytes, flags, version, ttl_ms, media, marks, left_out }
             }
             (1, 1) => Outcome::Miss,
             (2, 3) => Outcome::Stored { version: Version(self.number()?), old: self.optional_bytes()? },

@@ -140,11 +140,11 @@ impl Form {
     fn push_value(&self, value: &Value<'_>, output: &mut Vec<u8>) {
         match self.kind {
             Kind::Range(from, to) => push_string(range(value.bytes, from, to), output),
-            Kind::Length => push_number(value.bytes.len() as i64, output),
+            Kind::Length => push_number(value.length() as i64, output),
             Kind::Ttl(ttl) => push_number(ttl.left(value.ttl_ms), output),
             Kind::Type => output.extend_from_slice(b"+string\r\n"),
             Kind::Object(object) => object.push(value, output),
-            Kind::Usage { key } => push_number((value.bytes.len() + key as usize + ENTRY_OVERHEAD) as i64, output),
+            Kind::Usage { key } => push_number((value.length() + key as usize + ENTRY_OVERHEAD) as i64, output),
             Kind::Flag | Kind::Mark => self.push_done(true, output),
             Kind::BulkAlone => {
                 output.extend_from_slice(b"*1\r\n");

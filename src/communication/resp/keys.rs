@@ -20,7 +20,7 @@ pub(super) fn del<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
 
 /// `TOUCH` too: to look at a value is to use it.
 pub(super) fn exists<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
-    each(session, call, Each::Exists, || Action::Get)
+    each(session, call, Each::Exists, || Action::Look)
 }
 
 fn each<'a>(session: &Session, call: &Call<'a>, each: Each, action: impl Fn() -> Action<'a>) -> Handled<'a> {
@@ -104,12 +104,12 @@ pub(super) fn pexpiretime<'a>(session: &mut Session, call: &Call<'a>) -> Handled
 
 fn time_left<'a>(session: &Session, call: &Call<'a>, ttl: Ttl) -> Handled<'a> {
     let [key] = call.words()?;
-    session.ask(key, Action::Get, Kind::Ttl(ttl))
+    session.ask(key, Action::Look, Kind::Ttl(ttl))
 }
 
 pub(super) fn type_of<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     let [key] = call.words()?;
-    session.ask(key, Action::Get, Kind::Type)
+    session.ask(key, Action::Look, Kind::Type)
 }
 
 /// `OBJECT ENCODING | FREQ | IDLETIME | REFCOUNT k`.
@@ -134,7 +134,7 @@ pub(super) fn memory<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> 
         return Err(call.unknown_subcommand(word));
     }
     let [_, key] = call.words().map_err(|_| refuse("ERR wrong number of arguments for 'memory|usage' command"))?;
-    session.ask(key, Action::Get, Kind::Usage { key: key.len() as u32 })
+    session.ask(key, Action::Look, Kind::Usage { key: key.len() as u32 })
 }
 
 pub(super) fn lower(word: &[u8]) -> String {

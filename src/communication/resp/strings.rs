@@ -89,7 +89,7 @@ pub(super) fn get<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
 
 pub(super) fn strlen<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     let [key] = call.words()?;
-    session.ask(key, Action::Get, Kind::Length)
+    session.ask(key, Action::Look, Kind::Length)
 }
 
 pub(super) fn getrange<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
@@ -257,7 +257,7 @@ impl Each {
             Each::Get => (Action::Get, Kind::Bulk),
             Each::Set => (Action::Store(Store::of(value)), Kind::Nothing),
             Each::Delete => (Action::Delete(Removal::default()), Kind::Mark),
-            Each::Exists => (Action::Get, Kind::Mark),
+            Each::Exists => (Action::Look, Kind::Mark),
         };
         (Request::Key(Command { key, action }), kind)
     }
