@@ -151,7 +151,14 @@ mod tests {
     }
 
     fn walk(what: ScanFor) -> Request<'static> {
-        Request::Admin(Admin::Walk(Walk { from: 0, most: 1, prefix: Cow::Borrowed(b""), pattern: Cow::Borrowed(b""), what }))
+        Request::Admin(Admin::Walk(Walk {
+            from: 0,
+            most: 1,
+            prefix: Cow::Borrowed(b""),
+            pattern: Cow::Borrowed(b""),
+            what,
+            all_round: false,
+        }))
     }
 
     #[test]

@@ -99,6 +99,7 @@ fn keys(rest: &[u8]) -> Option<Request<'_>> {
         prefix: Cow::Borrowed(prefix),
         pattern: Cow::Borrowed(b""),
         what: ScanFor::Keys,
+        all_round: false,
     };
     words.next().is_none().then_some(Request::Admin(Admin::Walk(walk)))
 }

@@ -304,6 +304,8 @@ pub struct Walk<'a> {
     pub pattern: Cow<'a, [u8]>,
     /// What to do with them.
     pub what: ScanFor,
+    /// Behind the last place go on with the first, up to where it began. For few keys that are wanted at once.
+    pub all_round: bool,
 }
 
 impl Request<'_> {
@@ -345,7 +347,7 @@ impl Walk<'_> {
     #[must_use]
     pub fn to_owned(&self) -> Walk<'static> {
         let (prefix, pattern) = (Cow::Owned(self.prefix.to_vec()), Cow::Owned(self.pattern.to_vec()));
-        Walk { from: self.from, most: self.most, prefix, pattern, what: self.what }
+        Walk { from: self.from, most: self.most, prefix, pattern, what: self.what, all_round: self.all_round }
     }
 }
 

@@ -79,6 +79,8 @@ struct Walking {
     walk: Walk<'static>,
     page: Page,
     bytes: usize,
+    /// It has come to the last place and gone on with the first.
+    is_round: bool,
     failure: Option<Failure>,
 }
 
@@ -108,7 +110,7 @@ impl Walks {
     fn begin(&mut self, origin: Origin, walk: Walk<'static>) {
         self.last += 1;
         let page = Page { next: Some(walk.from), ..Page::default() };
-        self.walks.insert(WalkId(self.last), Walking { origin, walk, page, bytes: 0, failure: None });
+        self.walks.insert(WalkId(self.last), Walking { origin, walk, page, bytes: 0, is_round: false, failure: None });
         self.ready.push_back(WalkId(self.last));
     }
 
@@ -138,17 +140,38 @@ impl Walking {
 
     fn take_in(&mut self, outcome: Outcome<'static>) {
         match outcome {
-            Outcome::Page(part) if part.next.is_none() || part.next > self.page.next => {
+            Outcome::Page(mut part) if part.next.is_none() || part.next > self.page.next => {
+                if self.is_round {
+                    self.leave_out_known(&mut part);
+                }
                 self.bytes += part.keys.iter().map(|key| KEY_OVERHEAD + key.len()).sum::<usize>();
                 self.page.keys.extend(part.keys);
                 self.page.count += part.count;
                 self.page.next = part.next;
+                self.go_round();
             }
             // Its answer was given up with a view: the same piece is scanned again.
             Outcome::Failed(Failure::Elsewhere) => {}
             Outcome::Failed(failure) => self.failure = Some(failure),
             _ => self.failure = Some(Failure::Refused("the owner of some keys answers what makes no sense".into())),
         }
+    }
+
+    /// Behind the last place comes the first, for a walk that is to go all round; it ends where it began.
+    fn go_round(&mut self) {
+        let from = self.walk.from;
+        match self.page.next {
+            None if self.walk.all_round && !self.is_round && from > 0 => (self.is_round, self.page.next) = (true, Some(0)),
+            Some(next) if self.is_round && next >= from => self.page.next = None,
+            _ => {}
+        }
+    }
+
+    /// The piece in which it began is scanned twice.
+    fn leave_out_known(&self, part: &mut Page) {
+        let before = part.keys.len();
+        part.keys.retain(|key| !self.page.keys.contains(key));
+        part.count -= (before - part.keys.len()) as u64;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::harness::client::Client;
 use crate::harness::eventually;
 use crate::harness::http::Http;
 use crate::harness::mirrored::Mirrored;
-use crate::harness::node::Node;
+use crate::harness::node::{Node, Setup};
 use crate::harness::pool::Pool;
 
 /// A reply, as text: `OK`, `:1`, `"value"`, `nil`, `[a, b]`, `-ERR ...`.
@@ -202,6 +202,35 @@ fn every_key_is_scanned_once_whichever_nodes_are_asked() {
     assert_eq!(asked_list(&mut client, "KEYS else:*").len(), 500);
     assert_eq!(ask(&mut client, "DBSIZE"), ":1000");
     assert!(ask(&mut client, "RANDOMKEY").contains(':'));
+}
+
+/// The keys that come of so many draws.
+fn drawn(client: &mut Client, times: usize) -> BTreeSet<String> {
+    (0..times).map(|_| ask(client, "RANDOMKEY")).collect()
+}
+
+#[test]
+fn any_key_may_be_the_one_that_is_drawn() {
+    let node = Setup::new().set("journal.enabled=false").start();
+    let mut client = node.client();
+    assert_eq!(ask(&mut client, "RANDOMKEY"), "nil");
+    (0..3).for_each(|number| assert_eq!(ask(&mut client, &format!("SET few{number} v")), "OK"));
+    let few = drawn(&mut client, 100);
+    assert_eq!(few.len(), 3, "{few:?}");
+    client.send((0..1_000).map(|number| format!("SET many{number} v\r\n")).collect::<String>());
+    (0..1_000).for_each(|_| assert_eq!(reply(&mut client), "OK"));
+    let many = drawn(&mut client, 400).len();
+    assert!(many > 200, "only {many} of 1,003 keys were drawn in 400 times");
+}
+
+#[test]
+fn a_key_is_drawn_whichever_node_has_it() {
+    let pool = Pool::start();
+    let key = pool.key_of(2, "only");
+    assert_eq!(ask(&mut pool.nodes[0].client(), &format!("SET {key} v")), "OK");
+    for node in &pool.nodes {
+        assert_eq!(drawn(&mut node.client(), 3), BTreeSet::from([format!("\"{key}\"")]));
+    }
 }
 
 #[test]

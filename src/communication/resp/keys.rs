@@ -11,7 +11,7 @@ use crate::node::command::{Action, Admin, Claim, Expiry, Removal, Renewal, Reque
 
 /// Keys that `SCAN` looks for, unless it is told otherwise.
 const SCANNED: u32 = 10;
-/// Keys of which `RANDOMKEY` takes one.
+/// Keys of which `RANDOMKEY` takes one, from any place of the pool on: of a pool of fewer, all.
 const DRAWN_FROM: u32 = 128;
 
 pub(super) fn del<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
@@ -142,8 +142,12 @@ pub(super) fn lower(word: &[u8]) -> String {
 }
 
 fn walk<'a>(from: u32, most: u32, pattern: Vec<u8>, what: ScanFor) -> Request<'a> {
+    Request::Admin(Admin::Walk(walk_of(from, most, pattern, what)))
+}
+
+fn walk_of<'a>(from: u32, most: u32, pattern: Vec<u8>, what: ScanFor) -> Walk<'a> {
     let prefix = Cow::Owned(literal_prefix(&pattern).to_vec());
-    Request::Admin(Admin::Walk(Walk { from, most, prefix, pattern: Cow::Owned(pattern), what }))
+    Walk { from, most, prefix, pattern: Cow::Owned(pattern), what, all_round: false }
 }
 
 pub(super) fn keys<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
@@ -185,9 +189,9 @@ pub(super) fn scan<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
 }
 
 pub(super) fn randomkey<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
-    let (database, dice) = (session.database, session.roll());
-    let walk = walk(0, DRAWN_FROM, database.all(), ScanFor::Keys);
-    Ok(Step::Ask(walk, Kind::AnyKey(database, dice)))
+    let (database, place, dice) = (session.database, session.roll(), session.roll());
+    let walk = Walk { all_round: true, ..walk_of(place, DRAWN_FROM, database.all(), ScanFor::Keys) };
+    Ok(Step::Ask(Request::Admin(Admin::Walk(walk)), Kind::AnyKey(database, dice)))
 }
 
 pub(super) fn dbsize<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {

@@ -79,7 +79,7 @@ fn filled(count: usize) -> Node {
 }
 
 fn walk<'a>(from: u32, most: u32, prefix: &'a str, what: ScanFor) -> Walk<'a> {
-    Walk { from, most, prefix: Cow::Borrowed(prefix.as_bytes()), pattern: Cow::Borrowed(b""), what }
+    Walk { from, most, prefix: Cow::Borrowed(prefix.as_bytes()), pattern: Cow::Borrowed(b""), what, all_round: false }
 }
 
 /// The answer to a walk, and how many turns it took.
@@ -124,6 +124,20 @@ fn each_key_is_listed_once_and_in_the_order_of_places_however_few_are_asked_for_
     }
     let pages = pages(&mut node, 100, "", ScanFor::Keys);
     assert!(pages.iter().rev().skip(1).all(|page| page.keys.len() == 100 && page.count == 100), "a page is full, but for the last");
+}
+
+#[test]
+fn a_walk_all_round_lists_each_key_once_from_where_it_begins_up_to_there() {
+    for (count, most) in [(0, 9), (1, 9), (90, 1_000), (900, 128)] {
+        let mut node = filled(count);
+        for from in [0, 1, 1 << 20, 1 << 31, u32::MAX] {
+            let round = Walk { all_round: true, ..walk(from, most, "", ScanFor::Keys) };
+            let page = answer_to(&mut node, &round).0.expect("a node by itself reaches all owners");
+            let keys: BTreeSet<_> = page.keys.iter().collect();
+            assert_eq!((keys.len(), page.keys.len() as u64), (count.min(most as usize), page.count), "{count} from {from}");
+            assert!(page.keys.is_sorted_by_key(|key| node.hash(key).place.wrapping_sub(from)), "{count} from {from}");
+        }
+    }
 }
 
 #[test]
