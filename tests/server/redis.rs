@@ -234,6 +234,20 @@ fn a_key_is_drawn_whichever_node_has_it() {
 }
 
 #[test]
+fn info_tells_the_entries_of_the_node_that_is_asked_and_dbsize_the_keys_of_the_pool() {
+    let pool = Mirrored::start_with(3, |setup| setup.set("journal.enabled=false"));
+    (0..30).for_each(|number| assert_eq!(pool.nodes[0].client().set(&format!("k{number}"), "v"), "STORED"));
+    for node in &pool.nodes {
+        let mut client = node.client();
+        let held = client.stat("curr_items");
+        let mut client = node.client();
+        let told = ask(&mut client, "INFO keyspace");
+        assert!(told.contains(&format!("db0:keys={held},")) && held < 30, "{told} {held}");
+        assert_eq!(ask(&mut client, "DBSIZE"), ":30");
+    }
+}
+
+#[test]
 fn databases_are_apart_and_are_flushed_apart() {
     let pool = Pool::start();
     let [mut zero, mut three, mut plain] = pool.nodes.each_ref().map(Node::client);

@@ -1,7 +1,8 @@
 //! What `INFO` tells, in Redis's names.
 //!
 //! Clients read some of it before they begin (`loading`, `role`, `cluster_enabled`, `redis_version`), monitors the rest. What is counted is
-//! this node's, and what has no counterpart is left out rather than made up.
+//! this node's, and what has no counterpart is left out rather than made up. The keys are this node's entries too: to count the pool's is a walk
+//! through all of it (`DBSIZE`), and monitors ask every few seconds.
 
 use std::fmt::Write;
 
