@@ -12,7 +12,7 @@ use std::path::Path;
 use source::{Source, has_word, root, sources};
 
 /// What each part may use of the others. A part knows itself; parts not named here know nobody.
-const KNOWS: [(&str, &[&str]); 20] = [
+const KNOWS: [(&str, &[&str]); 21] = [
     ("time", &[]),
     ("prng", &[]),
     ("stats", &[]),
@@ -66,6 +66,8 @@ const KNOWS: [(&str, &[&str]); 20] = [
             "config::Limits",
         ],
     ),
+    // For tests alone.
+    ("communication/damage", &["prng"]),
     ("communication/event_loop", &["communication", "node", "topology", "caching", "config", "disk", "hash", "prng", "stats", "time"]),
     // Implements what the journal writes to.
     ("disk", &["caching"]),

@@ -11,6 +11,8 @@ mod base64;
 pub mod binary;
 pub mod buffer;
 pub mod connection;
+#[cfg(test)]
+mod damage;
 pub mod event_loop;
 pub mod http;
 pub mod memcached;

@@ -298,6 +298,7 @@ fn answer_unless(quiet: bool, consumed: usize, bytes: &'static [u8]) -> Parsed<'
 mod tests {
     use super::*;
     use crate::caching::Version;
+    use crate::communication::damage;
     use crate::config::Config;
     use crate::node::command::{Admin, Count, Delta, Removal, Renewal};
     use crate::prng::Prng;
@@ -637,42 +638,14 @@ mod tests {
         b"quit\r\n",
     ];
 
-    fn corpus(prng: &mut Prng, pieces: u64) -> Vec<u8> {
-        (0..pieces).flat_map(|_| CORPUS[prng.below(CORPUS.len() as u64) as usize]).copied().collect()
-    }
-
     #[test]
     fn bytes_in_any_pieces_mean_the_same() {
-        for piece in CORPUS {
-            assert_eq!(feed(piece, || 1), feed(piece, || usize::MAX / 2), "{}", piece.escape_ascii());
-        }
-        for seed in 0..200 {
-            let mut prng = Prng::new(seed);
-            let bytes = corpus(&mut prng, 12);
-            let expected = feed(&bytes, || usize::MAX / 2);
-            assert_eq!(feed(&bytes, || 1), expected, "seed {seed}");
-            assert_eq!(feed(&bytes, || 1 + prng.below(40) as usize), expected, "seed {seed}");
-        }
+        damage::assert_the_same_in_any_pieces(CORPUS, 200, |bytes, step| feed(bytes, step));
     }
 
     #[test]
-    fn any_bytes_are_taken_without_panic_and_answered_within_bounds() {
-        for seed in 0..2000 {
-            let mut prng = Prng::new(seed);
-            let mut bytes = corpus(&mut prng, 6);
-            for _ in 0..prng.below(12) {
-                let at = prng.below(bytes.len() as u64) as usize;
-                match prng.below(4) {
-                    0 => bytes[at] = prng.next_u64() as u8,
-                    1 => bytes[at] = b" \r\n-0k"[prng.below(6) as usize],
-                    2 => bytes.truncate(at.max(1)),
-                    _ => bytes.insert(at, prng.next_u64() as u8),
-                }
-            }
-            let (seen, left) = feed(&bytes, || usize::MAX / 2);
-            assert!(seen.len() <= bytes.len() && left <= bytes.len(), "seed {seed}");
-            assert_eq!(feed(&bytes, || 1), (seen, left), "seed {seed}");
-        }
+    fn damaged_streams_are_taken_without_panic_and_answered_within_bounds() {
+        damage::assert_no_damage_matters(CORPUS, b" \r\n-0k", 2_000, |bytes, step| feed(bytes, step));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! What the parser asks and says, however the bytes arrive. Whole dialogues are in `tests/transcripts/resp`.
 
 use super::*;
+use crate::communication::damage;
 use crate::config::Config;
 use crate::node::command::{Action, Admin, Count, Delta, Expiry, Renewal, Store, StoreMode, When};
-use crate::prng::Prng;
 
 /// What a connection would see of a parsed piece; bytes passed over are not seen.
 #[derive(Debug, PartialEq)]
@@ -257,41 +257,14 @@ const CORPUS: &[&[u8]] = &[
     b"LPUSH a b\r\nGET\r\nCONFIG GET *\r\nCOMMAND\r\n",
 ];
 
-fn corpus(prng: &mut Prng, pieces: u64) -> Vec<u8> {
-    (0..pieces).flat_map(|_| CORPUS[prng.below(CORPUS.len() as u64) as usize]).copied().collect()
-}
-
 #[test]
 fn bytes_in_any_pieces_mean_the_same() {
-    for piece in CORPUS {
-        assert_eq!(feed(piece, || 1), feed(piece, || usize::MAX / 2), "{}", piece.escape_ascii());
-    }
-    for seed in 0..100 {
-        let mut prng = Prng::new(seed);
-        let bytes = corpus(&mut prng, 12);
-        let expected = feed(&bytes, || usize::MAX / 2);
-        assert_eq!(feed(&bytes, || 1), expected, "seed {seed}");
-        assert_eq!(feed(&bytes, || 1 + prng.below(40) as usize), expected, "seed {seed}");
-    }
+    damage::assert_the_same_in_any_pieces(CORPUS, 100, |bytes, step| feed(bytes, step));
 }
 
 #[test]
-fn any_bytes_are_taken_without_panic_and_mean_the_same_in_any_pieces() {
-    for seed in 0..1000 {
-        let mut prng = Prng::new(seed);
-        let mut bytes = corpus(&mut prng, 6);
-        for _ in 0..prng.below(12) {
-            let at = prng.below(bytes.len() as u64) as usize;
-            match prng.below(4) {
-                0 => bytes[at] = prng.next_u64() as u8,
-                1 => bytes[at] = b" \r\n*$0"[prng.below(6) as usize],
-                2 => bytes.truncate(at.max(1)),
-                _ => bytes.insert(at, prng.next_u64() as u8),
-            }
-        }
-        let whole = feed(&bytes, || usize::MAX / 2);
-        assert_eq!(feed(&bytes, || 1), whole, "seed {seed}");
-    }
+fn damaged_streams_are_taken_without_panic_and_answered_within_bounds() {
+    damage::assert_no_damage_matters(CORPUS, b" \r\n*$0", 1_000, |bytes, step| feed(bytes, step));
 }
 
 /// What a client sees who has not shown the password, in few words.
