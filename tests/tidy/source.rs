@@ -51,7 +51,8 @@ impl Source {
     fn read(path: &Path) -> Source {
         let text = fs::read_to_string(path).expect("a file of text");
         let path = path.strip_prefix(root()).expect("a file of the project").to_string_lossy().into_owned();
-        let tests = if path.ends_with("/tests.rs") { 0 } else { text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len()) };
+        let is_all_tests = path.ends_with("/tests.rs") || (path.starts_with("src/") && path.contains("/tests/"));
+        let tests = if is_all_tests { 0 } else { text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len()) };
         let code = code_of(&text[..tests]);
         Source { path, text, code }
     }
