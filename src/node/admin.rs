@@ -34,7 +34,7 @@ impl Node {
             Admin::Peers => answer(out, origin, b"", &Reply::Report(&self.report_peers(now))),
             Admin::Stats => answer(out, origin, b"", &Reply::Report(&self.report_stats(now))),
             Admin::Settings => answer(out, origin, b"", &Reply::Report(&self.report_settings())),
-            Admin::Walk(walk) => self.walk(origin, walk, out),
+            Admin::Walk(walk) => self.walk(now.mono, origin, walk, out),
             Admin::Status => answer(out, origin, b"", &Reply::Report(&self.report_status(now))),
         }
     }

@@ -21,7 +21,8 @@
 //! was there at some moment of the walk. A count, and a removal, are a walk like any: they are not one moment. If the owner of a piece cannot
 //! be reached in time, the walk fails and does not leave its keys out.
 //!
-//! Each turn takes only so many steps of all walks. An empty pool is gone through in one call.
+//! Each turn takes only so many steps of all walks. Over a slow network a page ends after half the time of a request with what it has, nothing
+//! perhaps; a walk that wants all keys at once takes the time it needs.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -77,6 +78,8 @@ pub struct Walks {
 struct Walking {
     origin: Origin,
     walk: Walk<'static>,
+    /// Its page ends then.
+    ends_at: Mono,
     page: Page,
     bytes: usize,
     /// It has come to the last place and gone on with the first.
@@ -107,10 +110,10 @@ impl Walks {
         self.walks.len() >= MOST_WALKS
     }
 
-    fn begin(&mut self, origin: Origin, walk: Walk<'static>) {
+    fn begin(&mut self, origin: Origin, walk: Walk<'static>, ends_at: Mono) {
         self.last += 1;
         let page = Page { next: Some(walk.from), ..Page::default() };
-        self.walks.insert(WalkId(self.last), Walking { origin, walk, page, bytes: 0, is_round: false, failure: None });
+        self.walks.insert(WalkId(self.last), Walking { origin, walk, ends_at, page, bytes: 0, is_round: false, failure: None });
         self.ready.push_back(WalkId(self.last));
     }
 
@@ -129,10 +132,11 @@ impl Walks {
 
 impl Walking {
     /// The next scan; none if the walk is at its end.
-    fn next_scan(&self) -> Option<Scan<'static>> {
+    fn next_scan(&self, now: Mono) -> Option<Scan<'static>> {
         let left = u64::from(self.walk.most.max(1)).saturating_sub(self.page.count);
         let room = if self.walk.most == u32::MAX { BYTES_AT_ONCE } else { BYTES_A_PAGE };
-        let is_enough = left == 0 || self.bytes >= room || self.failure.is_some();
+        let is_late = now >= self.ends_at && self.page.next != Some(self.walk.from);
+        let is_enough = left == 0 || self.bytes >= room || self.failure.is_some() || is_late;
         let from = self.page.next.filter(|_| !is_enough)?;
         let (prefix, pattern) = (self.walk.prefix.clone(), self.walk.pattern.clone());
         Some(Scan { from, most: left as u32, prefix, pattern, what: self.walk.what })
@@ -186,11 +190,13 @@ impl Node {
     }
 
     /// Goes through the keys of the whole pool. The first step is taken before the turn ends.
-    pub(super) fn walk(&mut self, origin: Origin, walk: &Walk<'_>, out: &mut dyn Outputs) {
+    pub(super) fn walk(&mut self, now: Mono, origin: Origin, walk: &Walk<'_>, out: &mut dyn Outputs) {
         if self.walks.is_full() {
             return self.fail(origin, b"", &Failure::Overloaded, out);
         }
-        self.walks.begin(origin, walk.to_owned());
+        let is_all_at_once = walk.most == u32::MAX || walk.all_round;
+        let ends_at = if is_all_at_once { Mono::NEVER } else { now.plus(self.settings.request_timeout_ms / 2) };
+        self.walks.begin(origin, walk.to_owned(), ends_at);
     }
 
     /// Takes steps of the walks that can go on.
@@ -207,7 +213,7 @@ impl Node {
 
     fn step_walk(&mut self, now: Now, id: WalkId, out: &mut dyn Outputs) {
         let Some(walking) = self.walks.walks.get(&id) else { return };
-        if let Some(scan) = walking.next_scan() {
+        if let Some(scan) = walking.next_scan(now.mono) {
             let command = Command { key: Cow::Borrowed(b""), action: Action::Scan(scan) };
             return self.carry_out(now, Origin::Walk(id), self.hash_of(&command), &command, out);
         }

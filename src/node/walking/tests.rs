@@ -171,6 +171,18 @@ fn an_empty_pool_is_gone_through_in_one_call_and_many_turns() {
 }
 
 #[test]
+fn a_page_ends_in_time_with_what_it_has() {
+    let mut node = node(&[]);
+    let mut told = Told::default();
+    let request = Request::Admin(Admin::Walk(walk(0, 10, "", ScanFor::Keys)));
+    node.on_request(at(0), CLIENT, KeyHash::default(), &request, &mut told);
+    node.on_tick(at(1), &mut told);
+    assert!(told.0.is_empty(), "it has not come to its end, and there is time");
+    node.on_tick(at(TIMEOUT_MS / 2), &mut told);
+    let Some(Ok(Page { count: 0, next: Some(_), .. })) = told.0.pop() else { panic!("an empty page that says where to go on") };
+}
+
+#[test]
 fn a_turn_that_has_looked_at_many_entries_looks_at_no_more() {
     let mut node = filled(3 * ENTRIES_A_TURN);
     let (page, turns) = answer_to(&mut node, &walk(0, u32::MAX, "", ScanFor::Count));
