@@ -3,19 +3,36 @@
 use spydercache::node::command::{self, Action, Admin, Request, StoreMode};
 use spydercache::node::reply::{Failure, Reply};
 
+use crate::walks::is_page_of;
+
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    Value { bytes: Vec<u8>, flags: u32, version: u64 },
+    Value {
+        bytes: Vec<u8>,
+        flags: u32,
+        version: u64,
+    },
     Miss,
-    Stored { version: u64 },
+    Stored {
+        version: u64,
+    },
     NotStored,
     Exists,
     Deleted,
-    Number { number: u64, version: u64 },
+    Number {
+        number: u64,
+        version: u64,
+    },
     Touched,
     Done,
     Report,
+    Page {
+        keys: Vec<Vec<u8>>,
+        next: Option<u32>,
+    },
+    /// Of a key: has a walk found it?
+    Listed(bool),
     Failed(Failure),
 }
 
@@ -31,7 +48,8 @@ impl Answer {
             Reply::Number { number: command::Number::Natural(number), version, .. } => {
                 Answer::Number { number: *number, version: version.0 }
             }
-            Reply::Number { .. } | Reply::Page(_) => unreachable!("the simulated clients ask for no such thing"),
+            Reply::Page(page) => Answer::Page { keys: page.keys.clone(), next: page.next },
+            Reply::Number { .. } => unreachable!("the simulated clients ask for no such thing"),
             Reply::Touched => Answer::Touched,
             Reply::Done => Answer::Done,
             Reply::Report(_) => Answer::Report,
@@ -41,7 +59,7 @@ impl Answer {
 
     /// Is it of a kind that this request may be answered with?
     pub fn fits(&self, request: &Request<'_>) -> bool {
-        use Answer::{Deleted, Done, Exists, Failed, Miss, NotStored, Number, Report, Stored, Touched, Value};
+        use Answer::{Deleted, Done, Exists, Failed, Miss, NotStored, Number, Page, Report, Stored, Touched, Value};
         match request {
             _ if matches!(self, Failed(_)) => true,
             Request::Key(command) => match &command.action {
@@ -61,6 +79,7 @@ impl Answer {
             Request::Admin(Admin::Flush { .. } | Admin::Connect(_) | Admin::Dead(_) | Admin::Reconstruct | Admin::ResetStats) => {
                 *self == Done
             }
+            Request::Admin(Admin::Walk(walk)) => matches!(self, Page { keys, next } if is_page_of(walk, keys, *next)),
             Request::Admin(_) => *self == Report,
         }
     }

@@ -19,9 +19,10 @@ use crate::finding::{Check, Finding, answer_in_words, found, in_words, text};
 use crate::history::{History, Verdict};
 use crate::network::Holder;
 use crate::options::{MS, Options, Sync};
+use crate::walks::{self, said_of, walk_in};
 
-/// Longer than any deadline by which a node has to answer what has none of its own.
-const RECONSTRUCTION_US: u64 = 30_000 * MS;
+/// Longer than what has no deadline of its own, or many in a row.
+const LONG_US: u64 = 30_000 * MS;
 /// A delayed flush has happened by then, even at nodes that were paused meanwhile.
 const DELAYED_FLUSH_US: u64 = 10_000 * MS;
 /// What a turn, a clock and a disk may add to a deadline.
@@ -209,12 +210,21 @@ impl Checker {
         }
         let Some(mut histories) = self.histories.take() else { return Ok(()) };
         for key in keys_of(&asked.request, self.keys) {
+            let said = match walk_in(&asked.request) {
+                Some(walk) => said_of(key, walk, answer),
+                None => Some(answer.clone()),
+            };
             let tells = match &asked.request {
+                Request::Admin(Admin::Walk(_)) => said.is_some(),
                 Request::Key(_) => !answer.is_unknown(),
                 Request::Admin(_) => *answer == Answer::Done && is_immediate(&asked.request),
             };
             let history = &mut histories[key];
-            let verdict = if tells { history.on_answered(id, answer, now) } else { history.on_given_up(id) };
+            let said = said.filter(|_| tells);
+            let verdict = match said {
+                Some(said) => history.on_answered(id, &said, now),
+                None => history.on_given_up(id),
+            };
             self.checked.note(history, key, verdict)?;
         }
         self.histories = Some(histories);
@@ -249,7 +259,7 @@ impl Checker {
     fn patience(&self, request: &Request<'_>) -> u64 {
         let own = match request {
             Request::Admin(Admin::Connect(_)) => self.timeout_us.max(self.connect_us),
-            Request::Admin(Admin::Reconstruct) => RECONSTRUCTION_US,
+            Request::Admin(Admin::Reconstruct | Admin::Walk(_)) => LONG_US,
             _ => self.timeout_us,
         };
         own + own / 50 + 3 * self.sync_us + SLACK_US
@@ -260,7 +270,7 @@ impl Checker {
 fn action_of(request: &Request<'_>) -> Option<Action<'static>> {
     match request {
         Request::Key(command) => Some(command.to_owned().action),
-        Request::Admin(_) => None,
+        Request::Admin(_) => walk_in(request).map(walks::action_of),
     }
 }
 
@@ -268,7 +278,7 @@ fn action_of(request: &Request<'_>) -> Option<Action<'static>> {
 fn keys_of(request: &Request<'_>, keys: usize) -> std::ops::Range<usize> {
     match (request, key_of(request)) {
         (Request::Key(_), Some(key)) => key as usize..key as usize + 1,
-        (Request::Admin(Admin::Flush { .. }), _) => 0..keys,
+        (Request::Admin(Admin::Flush { .. } | Admin::Walk(_)), _) => 0..keys,
         (Request::Key(_) | Request::Admin(_), _) => 0..0,
     }
 }

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 
 use spydercache::caching::Version;
 use spydercache::node::ClientId;
-use spydercache::node::command::{Action, Admin, Command, Count, Delta, Expiry, Removal, Renewal, Request, Store, StoreMode};
+use spydercache::node::command::{
+    Action, Admin, Command, Count, Delta, Expiry, Removal, Renewal, Request, ScanFor, Store, StoreMode, Walk,
+};
 use spydercache::prng::Prng;
 
 use crate::answer::Answer;
@@ -20,6 +22,7 @@ use crate::options::{Options, pick};
 /// A counter begins at its number times this.
 pub const COUNTER_STEP: u64 = 1_000_000;
 const COUNTERS_ONE_IN: u64 = 8;
+const WALKS_ONE_IN: u64 = 200;
 const LONGEST_PADDING: u64 = 200;
 
 /// A connection of a client to a node.
@@ -53,6 +56,8 @@ pub struct Clients {
     think_us: u64,
     ttl_one_in: u64,
     prng: Prng,
+    /// Draws the walks.
+    walks: Prng,
 }
 
 impl Connection {
@@ -111,6 +116,7 @@ impl Clients {
             think_us: options.think_us,
             ttl_one_in: options.ttl_one_in,
             prng,
+            walks: Prng::new(options.seed ^ 0x3a1c),
         }
     }
 
@@ -193,9 +199,19 @@ impl Clients {
     }
 
     fn request(&mut self) -> Request<'static> {
+        if self.walks.chance(1, WALKS_ONE_IN) {
+            return Request::Admin(Admin::Walk(self.walk()));
+        }
         let key = self.prng.below(self.keys);
         let action = if is_counter(key) { self.counting(key) } else { self.action(key) };
         Request::Key(Command { key: Cow::Owned(name_of(key)), action })
+    }
+
+    /// A walk over a part of the ring. Now and then it removes what it finds.
+    fn walk(&mut self) -> Walk<'static> {
+        let what = if self.walks.chance(1, 8) { ScanFor::Removal } else { ScanFor::Keys };
+        let (from, most) = (self.walks.next_u64() as u32, 1 + self.walks.below(6) as u32);
+        Walk { from, most, prefix: Cow::Borrowed(b"key-"), pattern: Cow::Borrowed(b""), what, all_round: false }
     }
 
     fn action(&mut self, key: u64) -> Action<'static> {

@@ -67,7 +67,8 @@ impl Disk {
         self.files.values().map(|file| file.bytes.len() as u64).sum()
     }
 
-    /// Syncs what former lives left: what was read from the page cache will be shown, and must not go with the power afterwards.
+    /// Syncs everything: at a start, since what was read from the page cache will be shown, and must not go with the power afterwards; and at an
+    /// end in order.
     pub fn sync_all(&mut self) {
         self.files.values_mut().for_each(|file| file.synced = file.bytes.len());
     }

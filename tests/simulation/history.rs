@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use spydercache::node::ClientId;
-use spydercache::node::command::Action;
+use spydercache::node::command::{Action, ScanFor};
 
 use crate::answer::Answer;
 use crate::model::{self, Rules, Span, State};
@@ -192,7 +192,8 @@ impl History {
     fn open(&mut self, mut asked: Asked) {
         let Some(fate) = self.fates.remove(&asked.id) else { return };
         asked.answer = fate;
-        let changes_nothing = asked.answer.is_none() && matches!(asked.action, Some(Action::Get));
+        let changes_nothing = matches!(asked.action, Some(Action::Get)) || is_look(asked.action.as_ref());
+        let changes_nothing = changes_nothing && asked.answer.is_none();
         if !changes_nothing {
             self.open.push(asked);
         }
@@ -299,13 +300,15 @@ impl History {
     }
 
     /// A connection's commands on a key are carried out in their order, but for those of which nobody knows whether they were, and for reads: one that
-    /// was lost with its link is asked again, and may then see a write that was sent behind it before it was answered.
+    /// was lost with its link is asked again, and may then see a write that was sent behind it before it was answered. A walk keeps to no order with
+    /// commands on keys that are not answered yet.
     fn may_be_next(&self, way: &Configuration, index: usize) -> bool {
         let asked = &self.open[index];
         let goes_before = |other: &&Asked| other.id.connection == asked.id.connection && other.id.slot < asked.id.slot;
-        let is_read = |other: &Asked| matches!(other.action, Some(Action::Get | Action::GetAndTouch(_)));
+        let is_read = |other: &Asked| matches!(other.action, Some(Action::Get | Action::GetAndTouch(_) | Action::Scan(_)));
+        let is_walk = matches!(asked.action, Some(Action::Scan(_)));
         let is_waited_for = |other: &Asked| other.answer.is_some() && !is_read(other) && !way.has_done(other.id);
-        !way.has_done(asked.id) && (asked.answer.is_none() || !self.open.iter().filter(goes_before).any(is_waited_for))
+        !way.has_done(asked.id) && (asked.answer.is_none() || is_walk || !self.open.iter().filter(goes_before).any(is_waited_for))
     }
 
     fn carried_out(&self, way: &Configuration, index: usize, now: u64) -> Vec<Configuration> {
@@ -323,6 +326,11 @@ impl History {
         }
         ways
     }
+}
+
+/// Does it only look whether the key is there?
+fn is_look(action: Option<&Action<'_>>) -> bool {
+    matches!(action, Some(Action::Scan(scan)) if scan.what != ScanFor::Removal)
 }
 
 fn describe(state: &State) -> String {

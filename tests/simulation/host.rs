@@ -240,6 +240,14 @@ impl Host {
         }
     }
 
+    /// A process that ends in order syncs what it has written.
+    pub fn finish(&mut self) {
+        if !self.syncs_fail {
+            self.disk.sync_all();
+            self.disk.on_view_synced(self.disk.kept.clone());
+        }
+    }
+
     /// Turns take no time worth mentioning again.
     pub fn hurry(&mut self, now: u64) {
         self.turn_us = TURN_US;

@@ -13,6 +13,8 @@
 //!                     └─ mirrored: views, losses ────────────────────────────┘
 //! ```
 //!
+//! Walks over the keys of a pool are one look, or one removal, in the history of each key that they reach ([`walks`]).
+//!
 //! Pools without mirrors are judged while they agree; mirrored ones always, and from within besides: [`mirrored`] looks at [`views`], leases
 //! and copies, and [`losses`] says what may be lost.
 //!
@@ -39,6 +41,7 @@ mod scale;
 mod storm;
 mod sweep;
 mod views;
+mod walks;
 mod ways;
 mod world;
 

@@ -134,6 +134,7 @@ impl World {
         if self.views.newest().is_some_and(|view| others_stay(view) && still_holds(view)) {
             return found(format!("node {} has left, and what it holds is not handed over", host + 1));
         }
+        self.hosts[host].finish();
         self.end_process(host)
     }
 

@@ -4,7 +4,7 @@
 //! No state means: this cannot have happened. The model does not know how a state came about; [`history`](super::history) finds an order
 //! of commands that explains what clients saw, or that there is none.
 
-use spydercache::node::command::{Action, Count, Delta, Expiry, Renewal, Store, StoreMode};
+use spydercache::node::command::{Action, Count, Delta, Expiry, Renewal, ScanFor, Store, StoreMode};
 use spydercache::node::reply::Failure;
 
 use crate::answer::Answer;
@@ -102,7 +102,9 @@ pub fn step(state: &State, action: &Action<'_>, answer: Option<&Answer>, when: S
         Action::Count(Count { by: Delta::Up(delta), .. }) => count(state, *delta as i64, answer),
         Action::Count(Count { by: Delta::Down(delta), .. }) => count(state, -(*delta as i64), answer),
         Action::Touch(Renewal { expiry, .. }) => touch(state, answer, ends_of(*expiry, when)),
-        Action::Look | Action::Claim(_) | Action::Count(_) | Action::Scan(_) => unreachable!("the simulated clients ask no such thing"),
+        Action::Scan(scan) if scan.what == ScanFor::Removal => vec![State::Absent],
+        Action::Scan(_) => look(state, answer),
+        Action::Look | Action::Claim(_) | Action::Count(_) => unreachable!("the simulated clients ask no such thing"),
     }
 }
 
@@ -131,6 +133,16 @@ fn read(state: &State, answer: Option<&Answer>, renewed: Option<Span>) -> Vec<St
             let same = item.value == *bytes && item.flags == *flags && item.version.is_none_or(|known| known == *version);
             if same { vec![renew(Item { version: Some(*version), ..item.clone() })] } else { Vec::new() }
         }
+        _ => Vec::new(),
+    }
+}
+
+/// A walk has found the key, or not.
+fn look(state: &State, answer: Option<&Answer>) -> Vec<State> {
+    match (state, answer) {
+        (State::Unknown, Some(Answer::Listed(false))) => vec![State::Absent],
+        (State::Unknown | State::Present(_), None | Some(Answer::Listed(true))) => vec![state.clone()],
+        (State::Absent, None | Some(Answer::Listed(false))) => vec![State::Absent],
         _ => Vec::new(),
     }
 }
