@@ -81,7 +81,7 @@ impl Mistake {
         (Mistake::RepliesSwapped, 10),
         (Mistake::SegmentForgotten, 100),
         (Mistake::ReplayBackwards, 100),
-        (Mistake::NoTimer, 100),
+        (Mistake::NoTimer, 50),
         (Mistake::ExpiryByWall, 100),
         (Mistake::FramesReordered, 100),
     ];
@@ -100,7 +100,7 @@ impl Mistake {
         (Mistake::CommitEarly, 300),
         (Mistake::OwnJournal, 100),
         (Mistake::CompleteAtOnce, 100),
-        (Mistake::NoRestate, 50),
+        (Mistake::NoRestate, 100),
         (Mistake::AnyDeathShrinks, 300),
         (Mistake::NoLastWait, 300),
         (Mistake::NewestOnly, 300),
