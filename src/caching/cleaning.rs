@@ -218,7 +218,7 @@ fn restate(entry: &Entry, journal: &mut Journal, now: Now) {
     }
     let expiry = (expires != Mono::NEVER).then(|| now.wall_at(expires));
     let (key, value, flags, extra, version) = (entry.key(), entry.value(), entry.flags(), entry.extra(), entry.version());
-    journal.append(&Record::Put { key, value, flags, extra, expiry, version });
+    journal.append_shared(&Record::Put { key, value, flags, extra, expiry, version }, entry.block());
 }
 
 #[cfg(test)]

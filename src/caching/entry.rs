@@ -13,6 +13,9 @@
 //! `lengths` is the value's length in its lower 30 bits, and in the upper two whether there is room for an expiry, and for flags. The
 //! *extra* is a few bytes that travel with the value and mean nothing here: a byte that says how many, and they. Few entries have one.
 //!
+//! A value of more than [`MOST_INLINE`] bytes lies in a [`Block`] of its own, which the journal and the links may [share](Entry::content)
+//! while they write and send it; in its place stands the pointer to it.
+//!
 //! Stamp and hash belong to the cache: when the entry last moved in the order of use, in 45 bits (a 32-bit count of moves comes round
 //! within two hours on a busy node, and what is oldest then looks newest; this one lasts for a year of a million moves a second, and then
 //! stands still), and 32 bits of the key's hash, so that a table that grows reads four bytes an entry and does not hash each key again.
@@ -32,19 +35,25 @@
 //! 2. `joined` writes each of these bytes before the entry exists, and the header has no padding: nothing uninitialised is ever read.
 //! 3. The block is aligned to 8 and its parts come in the order of their alignment (header and expiry 8, flags 4, extra, key and value 1):
 //!    every access is aligned.
-//! 4. All pointers derive from `start`, which may access the whole block. Shared references are handed out for as long as `&self` is
+//! 4. Where the value's length is more than `MOST_INLINE`, and nowhere else, `build` has written what `Block::into_raw` gave, unaligned:
+//!    that share is the entry's until `drop` gives it back, once.
+//! 5. All pointers derive from `start`, which may access the whole block. Shared references are handed out for as long as `&self` is
 //!    borrowed, and whatever writes takes `&mut self`: nobody holds a reference to what is being written.
 
 #![allow(unsafe_code)]
 
 use std::alloc::{self, Layout};
 use std::fmt;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use crate::caching::Version;
+use crate::caching::content::{Block, Content};
 use crate::time::Mono;
+
+/// The longest value that lies in its entry.
+pub const MOST_INLINE: usize = 64 << 10;
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = u16::MAX as usize;
@@ -78,7 +87,9 @@ const _: () = assert!(MAX_STAMP >> 32 == STAMP_HIGH as u64);
 /// The heap bytes of an entry of these lengths, with flags and expiry.
 #[must_use]
 pub fn footprint_of(key_len: usize, value_len: usize, extra_len: usize) -> usize {
-    heap_bytes(EXPIRY_AT + mem::size_of::<u64>() + mem::size_of::<u32>() + extra_size(extra_len) + key_len + value_len)
+    let inline =
+        heap_bytes(EXPIRY_AT + mem::size_of::<u64>() + mem::size_of::<u32>() + extra_size(extra_len) + key_len + room_of(value_len));
+    inline + block_bytes(value_len)
 }
 
 /// What an entry is made of.
@@ -137,13 +148,24 @@ impl Entry {
     /// As [`Entry::new`], and if the extra is longer than [`MAX_EXTRA`].
     #[must_use]
     pub fn joined(parts: Parts<'_>) -> Entry {
+        let is_inline = parts.first.len() + parts.second.len() <= MOST_INLINE;
+        let block = match parts.second {
+            _ if is_inline => None,
+            [] => Some(Block::from(parts.first)),
+            second => Some(Block::from([parts.first, second].concat())),
+        };
+        Entry::build(parts, block)
+    }
+
+    /// An entry of these parts, whose value is in `block` if it is too long to lie in the entry.
+    fn build(parts: Parts<'_>, block: Option<Block>) -> Entry {
         let Parts { key, first, second, flags, extra, expires, .. } = parts;
         let header = Header::new(&parts);
         let extra_size = extra_size(extra.len());
         let layout = layout_of(header.size(extra_size));
         // SAFETY: the layout is not empty, it has at least the header's size.
         let Some(start) = NonNull::new(unsafe { alloc::alloc(layout) }) else { alloc::handle_alloc_error(layout) };
-        let (flags_at, extra_at) = (header.flags_at(), header.extra_at());
+        let (flags_at, extra_at, header_value_len) = (header.flags_at(), header.extra_at(), header.value_len());
         let (key_at, value_at) = (header.key_at(extra_size), header.value_at(extra_size));
         // SAFETY: the block is new, so nothing overlaps it, and `size()` is the sum of the parts written here, in the order of their
         // offsets and without a gap. Header and expiry lie at multiples of 8, flags at one of 4.
@@ -160,8 +182,14 @@ impl Entry {
             }
             start.cast::<Header>().write(header);
             copy_to(start.add(key_at), key);
-            copy_to(start.add(value_at), first);
-            copy_to(start.add(value_at + first.len()), second);
+            if let Some(block) = block {
+                assert!(block.len() == header_value_len && header_value_len > MOST_INLINE, "only a large value is shared");
+                start.add(value_at).cast::<*const u8>().write_unaligned(Block::into_raw(block).cast());
+            } else {
+                assert!(header_value_len <= MOST_INLINE, "a large value is shared");
+                copy_to(start.add(value_at), first);
+                copy_to(start.add(value_at + first.len()), second);
+            }
         }
         Entry { start }
     }
@@ -186,7 +214,29 @@ impl Entry {
     #[must_use]
     pub fn value(&self) -> &[u8] {
         let header = self.header();
-        self.bytes(header.value_at(self.extra_size()), header.value_len())
+        let value_at = header.value_at(self.extra_size());
+        if header.value_len() <= MOST_INLINE {
+            return self.bytes(value_at, header.value_len());
+        }
+        // SAFETY: the entry's share keeps the block for as long as `&self` is borrowed, and nobody writes to it.
+        unsafe { &*self.raw_block() }
+    }
+
+    /// The value, to be written or sent later: a share, if it is large.
+    #[must_use]
+    pub fn content(&self) -> Content<'_> {
+        self.block().map_or_else(|| Content::Borrowed(self.value()), Content::Shared)
+    }
+
+    /// A share in the value, if it is large.
+    #[must_use]
+    pub fn block(&self) -> Option<Block> {
+        if self.header().value_len() <= MOST_INLINE {
+            return None;
+        }
+        // SAFETY: it came from `into_raw`, and its share stays the entry's: it is not dropped here.
+        let own = ManuallyDrop::new(unsafe { Block::from_raw(self.raw_block()) });
+        Some(Block::clone(&own))
     }
 
     /// What travels with the value; empty if nothing does.
@@ -248,7 +298,7 @@ impl Entry {
     #[inline]
     #[must_use]
     pub fn footprint(&self) -> usize {
-        heap_bytes(self.header().size(self.extra_size()))
+        heap_bytes(self.header().size(self.extra_size())) + block_bytes(self.header().value_len())
     }
 
     /// Gives it another expiry in place. False, and nothing changed, if it has no room for one: then it takes
@@ -264,7 +314,7 @@ impl Entry {
 
     /// The same entry, with the same version, extra, hash, stamp and marks, but for its expiry.
     pub(super) fn with_expiry(&self, expires: Mono) -> Entry {
-        let mut entry = Entry::joined(Parts { expires, ..self.parts() });
+        let mut entry = Entry::build(Parts { expires, ..self.parts() }, self.block());
         entry.set_hash(self.hash());
         entry.set_stamp(self.stamp());
         entry.mark(IS_COPY, self.is_copy());
@@ -369,6 +419,15 @@ impl Entry {
         unsafe { self.start.cast::<Header>().as_mut() }
     }
 
+    /// The block of a value that is too long to lie in the entry.
+    fn raw_block(&self) -> *const [u8] {
+        let header = self.header();
+        assert!(header.value_len() > MOST_INLINE, "the value lies in the entry");
+        // SAFETY: by its length, `build` has written the block's pointer there; it is of as many bytes as the value is long.
+        let start = unsafe { self.start.add(header.value_at(self.extra_size())).cast::<*const u8>().read_unaligned() };
+        ptr::slice_from_raw_parts(start, header.value_len())
+    }
+
     /// `len` bytes from offset `at`: extra, key or value.
     #[inline]
     fn bytes(&self, at: usize, len: usize) -> &[u8] {
@@ -380,6 +439,10 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.header().value_len() > MOST_INLINE {
+            // SAFETY: the share that `build` has taken over, given back once.
+            drop(unsafe { Block::from_raw(self.raw_block()) });
+        }
         let layout = layout_of(self.header().size(self.extra_size()));
         // SAFETY: allocated in `joined` with this very layout, for neither lengths nor `has` bits have changed since.
         unsafe { alloc::dealloc(self.start.as_ptr(), layout) };
@@ -455,8 +518,20 @@ impl Header {
 
     #[inline]
     fn size(&self, extra_size: usize) -> usize {
-        self.value_at(extra_size) + self.value_len()
+        self.value_at(extra_size) + room_of(self.value_len())
     }
+}
+
+/// What a value takes in its entry.
+#[inline]
+fn room_of(value_len: usize) -> usize {
+    if value_len <= MOST_INLINE { value_len } else { mem::size_of::<*const u8>() }
+}
+
+/// The heap bytes of a value's own block, with the two counts of its shares.
+#[inline]
+fn block_bytes(value_len: usize) -> usize {
+    if value_len <= MOST_INLINE { 0 } else { heap_bytes(2 * mem::size_of::<usize>() + value_len) }
 }
 
 /// What an extra of so many bytes takes: one more for its length, or nothing if there is none.
@@ -525,6 +600,25 @@ mod tests {
             let entry = Entry::joined(Parts { key: b"k", first, second, flags: 3, extra: b"", expires: Mono(9), version: Version(1) });
             assert_eq!(entry.value(), [first, second].concat());
             assert_eq!((entry.key(), entry.flags(), entry.expires()), (&b"k"[..], 3, Mono(9)));
+        }
+    }
+
+    #[test]
+    fn a_large_value_is_shared_and_outlives_its_entry() {
+        for (first, second) in [(MOST_INLINE, 0), (MOST_INLINE, 1), (0, MOST_INLINE + 1), (200_000, 0)] {
+            let (first, second) = (pattern(first, 1), pattern(second, 2));
+            let value = [&first[..], &second].concat();
+            let parts =
+                Parts { key: b"k", first: &first, second: &second, flags: 3, extra: b"x", expires: Mono::NEVER, version: Version(1) };
+            let entry = Entry::joined(parts);
+            let is_large = value.len() > MOST_INLINE;
+            assert_eq!((entry.value() == value, entry.block().is_some()), (true, is_large));
+            let (content, again) = (entry.content().block().cloned(), entry.with_expiry(Mono(9)));
+            assert_eq!(content.as_ref().map(Block::strong_count), is_large.then_some(3));
+            drop(entry);
+            assert!(again.value() == value && again.expires() == Mono(9));
+            drop(again);
+            assert!(content.is_none_or(|block| Block::strong_count(&block) == 1 && block[..] == value));
         }
     }
 

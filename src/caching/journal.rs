@@ -1,4 +1,4 @@
-//! The journal being written: a turn's records are gathered, and go to disk in one write.
+//! The journal being written: a turn's records are gathered, and go to disk in one write; very many bytes in several turns' writes.
 //!
 //! The journal is a row of *segments*, files that are only ever appended to; their numbers are the order of their records. A segment
 //! that has reached its size is left, and the next record begins a new one. A process begins with a new segment and never appends to
@@ -19,10 +19,11 @@
 //! Nothing here does I/O: the driver hands in a [`SegmentStore`], which is a folder or, in the simulator, a [`MemoryStore`]. When to sync
 //! is the driver's decision too; positions ([`Journal::written`], [`Journal::synced`]) say what a sync has covered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
-use crate::caching::record::Record;
+use crate::caching::content::Block;
+use crate::caching::record::{Around, Record};
 use crate::prng::Prng;
 use crate::time::Mono;
 
@@ -94,7 +95,13 @@ pub struct Journal {
     current: SegmentName,
     /// `current` is on disk, and the last of `segments`.
     created: bool,
+    /// What is to be written, from `begun` on, but for large values.
     pending: Vec<u8>,
+    begun: usize,
+    /// The large values, each with its place in `pending`.
+    larges: VecDeque<Large>,
+    /// Bytes of both that are not written.
+    unwritten: u64,
     pending_records: u64,
     /// Positions: bytes written and synced since the start of the process.
     written: u64,
@@ -105,6 +112,15 @@ pub struct Journal {
     needs_restating: bool,
     now: Mono,
     prng: Prng,
+}
+
+/// A large value that is to be written.
+#[derive(Debug)]
+struct Large {
+    around: Around,
+    block: Block,
+    /// How much of it is.
+    written: usize,
 }
 
 /// How the disk is doing.
@@ -130,6 +146,9 @@ impl Journal {
             current: SegmentName { number: last, salt: 0 },
             created: false,
             pending: Vec::new(),
+            begun: 0,
+            larges: VecDeque::new(),
+            unwritten: 0,
             pending_records: 0,
             written: 0,
             synced: 0,
@@ -145,26 +164,43 @@ impl Journal {
 
     /// Adds a record to the next flush. A broken journal drops it: the restatement will say what it said.
     pub fn append(&mut self, record: &Record) {
+        self.append_shared(record, None);
+    }
+
+    /// The same, with a share in the record's value, if it is large: then it is not copied.
+    pub fn append_shared(&mut self, record: &Record, value: Option<Block>) {
         if !self.takes_records() {
             return;
         }
         self.leave_full_segment();
-        let offset = self.current_length() + self.pending.len() as u64;
-        record.compose(self.current.salt, offset, &mut self.pending);
+        let (begin, offset) = (self.pending.len(), self.current_length() + self.unwritten);
+        if let Some(block) = value {
+            let around = record.compose_around(self.current.salt, offset, &mut self.pending);
+            self.unwritten += block.len() as u64;
+            self.larges.push_back(Large { around, block, written: 0 });
+        } else {
+            record.compose(self.current.salt, offset, &mut self.pending);
+        }
+        self.unwritten += (self.pending.len() - begin) as u64;
         self.pending_records += 1;
     }
 
     /// Writes what is pending, in one write. To be called once a turn, also if nothing is pending: a broken journal heals here.
     pub fn flush(&mut self, store: &mut dyn SegmentStore, now: Mono) -> Flushed {
+        self.flush_some(store, now, usize::MAX)
+    }
+
+    /// The same, but for what is beyond so many bytes, which the next turns write.
+    pub fn flush_some(&mut self, store: &mut dyn SegmentStore, now: Mono, most: usize) -> Flushed {
         self.now = now;
         if matches!(self.state, State::Broken { until } if now >= until) {
             self.state = State::Trying;
         }
-        if self.pending.is_empty() {
+        if !self.has_pending() {
             return Flushed::default();
         }
-        match self.write(store) {
-            Ok(()) => self.on_written(),
+        match self.write(store, most.max(1)) {
+            Ok(bytes) => self.on_written(bytes),
             Err(error) => {
                 self.drop_empty_segment(store);
                 self.break_off();
@@ -197,13 +233,19 @@ impl Journal {
     /// Are records waiting for the next flush?
     #[must_use]
     pub fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+        self.unwritten > 0
+    }
+
+    /// How many bytes wait for it.
+    #[must_use]
+    pub fn unwritten(&self) -> u64 {
+        self.unwritten
     }
 
     /// Bytes in all segments, and pending.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.segments.iter().map(|(_, length)| length).sum::<u64>() + self.pending.len() as u64
+        self.segments.iter().map(|(_, length)| length).sum::<u64>() + self.unwritten()
     }
 
     /// The segments on disk with their lengths, oldest first.
@@ -231,8 +273,9 @@ impl Journal {
     }
 
     /// The position behind the last byte pending.
-    pub(super) fn appended(&self) -> u64 {
-        self.written + self.pending.len() as u64
+    #[must_use]
+    pub fn appended(&self) -> u64 {
+        self.written + self.unwritten()
     }
 
     pub(super) fn takes_records(&self) -> bool {
@@ -258,7 +301,7 @@ impl Journal {
     /// The cache's whole content is written behind the last failure, and what is older is gone.
     pub(super) fn on_restated(&mut self) {
         self.needs_restating = false;
-        if self.state == State::Trying && self.pending.is_empty() {
+        if self.state == State::Trying && !self.has_pending() {
             self.state = State::Sound; // there was nothing to state, so nothing is missing
         }
     }
@@ -278,7 +321,7 @@ impl Journal {
 
     /// Between two turns, since what is pending knows its place already.
     fn leave_full_segment(&mut self) {
-        if self.pending.is_empty() && self.current_length() >= self.segment_size {
+        if !self.has_pending() && self.current_length() >= self.segment_size {
             self.begin_segment();
         }
     }
@@ -289,23 +332,59 @@ impl Journal {
         self.created = false;
     }
 
-    fn write(&mut self, store: &mut dyn SegmentStore) -> io::Result<()> {
+    /// Writes so many bytes, or all there are.
+    fn write(&mut self, store: &mut dyn SegmentStore, most: usize) -> io::Result<u64> {
         if !self.created {
             store.create(self.current)?;
             self.segments.push((self.current, 0));
             self.created = true;
         }
-        store.append(&self.pending)
+        let mut written = 0;
+        while written < most && self.unwritten > written as u64 {
+            written += self.write_next(store, most - written)?;
+        }
+        Ok(written as u64)
     }
 
-    fn on_written(&mut self) -> Flushed {
-        let flushed = Flushed { bytes: self.pending.len() as u64, records: self.pending_records, failed: None };
+    /// Writes on up to the next large value, or in it.
+    fn write_next(&mut self, store: &mut dyn SegmentStore, most: usize) -> io::Result<usize> {
+        let Some(large) = self.larges.front_mut().filter(|large| large.around.value_at == self.begun) else {
+            let end = self.larges.front().map_or(self.pending.len(), |large| large.around.value_at);
+            let end = end.min(self.begun.saturating_add(most));
+            store.append(&self.pending[self.begun..end])?;
+            return Ok(end - std::mem::replace(&mut self.begun, end));
+        };
+        let end = large.block.len().min(large.written.saturating_add(most));
+        let part = &large.block[large.written..end];
+        store.append(part)?;
+        large.around.update(part);
+        let count = part.len();
+        large.written = end;
+        if large.written == large.block.len()
+            && let Some(large) = self.larges.pop_front()
+        {
+            large.around.seal(&mut self.pending[self.begun..]);
+        }
+        Ok(count)
+    }
+
+    /// So much of what is pending is written. Its records count when the last of them is.
+    fn on_written(&mut self, bytes: u64) -> Flushed {
+        self.unwritten -= bytes;
+        let is_all = self.unwritten == 0;
+        let flushed = Flushed { bytes, records: if is_all { self.pending_records } else { 0 }, failed: None };
         if let Some((_, length)) = self.segments.last_mut() {
             *length += flushed.bytes;
         }
         self.written += flushed.bytes;
         self.state = State::Sound;
-        self.forget_pending();
+        if is_all {
+            self.forget_pending();
+        } else if self.begun > self.pending.len() / 2 {
+            self.pending.drain(..self.begun);
+            self.larges.iter_mut().for_each(|large| large.around.value_at -= self.begun);
+            self.begun = 0;
+        }
         flushed
     }
 
@@ -327,6 +406,9 @@ impl Journal {
     fn forget_pending(&mut self) {
         self.pending.clear();
         self.pending.shrink_to(PENDING_KEPT);
+        self.begun = 0;
+        self.larges.clear();
+        self.unwritten = 0;
         self.pending_records = 0;
     }
 }
@@ -532,6 +614,31 @@ mod tests {
         }
         assert_eq!(keys(&store), ["a", "b", "a", "b", "a", "b"]);
         assert_eq!(journal.segments(), store.segments());
+    }
+
+    #[test]
+    fn what_is_written_over_several_turns_is_what_was_pending() {
+        let (mut store, mut journal) = (MemoryStore::default(), journal(1, &MemoryStore::default()));
+        let (mut expected, mut records) = (Vec::new(), 0);
+        for turn in 0..400 {
+            // More comes than is written, for a while; then the rest is.
+            for n in 0..if turn < 100 { turn % 5 } else { 0 } {
+                let (key, value) = (format!("{turn}/{n}"), [n as u8; 50]);
+                let record = Record::Put { key: key.as_bytes(), value: &value, flags: 7, extra: b"x", expiry: None, version: Version(1) };
+                journal.append_shared(&record, (turn % 3 == n % 3).then(|| Block::from(&value[..])));
+                expected.push(key);
+            }
+            let (before, unwritten) = (journal.appended(), journal.unwritten());
+            let flushed = journal.flush_some(&mut store, TURN, 70);
+            assert_eq!((flushed.bytes, journal.appended()), (unwritten.min(70), before));
+            records += flushed.records;
+            assert_eq!(journal.segments(), store.segments());
+        }
+        assert_eq!((keys(&store), records), (expected.clone(), expected.len() as u64));
+        assert_eq!((journal.has_pending(), journal.segments().len()), (false, 1));
+        put(&mut journal, "more");
+        journal.flush(&mut store, TURN);
+        assert_eq!(journal.segments().len(), 2, "segments are left where nothing is pending");
     }
 
     #[test]

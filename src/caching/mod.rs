@@ -1,12 +1,13 @@
 //! WHAT: entries, their limits, their end, and the journal that outlives the process.
 //!
-//! [`entry`] is a key and its value in one allocation; [`cache`] finds them, bounds them and says what it evicted; [`expiry`] knows whose
+//! [`entry`] is a key and its value in one allocation; [`content`] is a value on its way out; [`cache`] finds them, bounds them and says what it evicted; [`expiry`] knows whose
 //! time has come; [`record`] is one line of the journal, in bytes; [`journal`] gathers a turn's records for one write; [`replay`] reads them
 //! back, around whatever damage there is; [`cleaning`] keeps the journal as small as what lives.
 //! Nothing here knows a socket, a peer or a clock.
 
 pub mod cache;
 pub mod cleaning;
+pub mod content;
 pub mod entry;
 pub mod expiry;
 pub mod journal;

@@ -150,7 +150,26 @@ impl<'a> Record<'a> {
         encode::write_u32(out, crc).expect("writing to a Vec does not fail");
     }
 
+    /// Appends the record's bytes without its value's, which stand elsewhere. What comes before and behind them is told, and the checksum is
+    /// to be [made up](Around::seal) when they are known.
+    pub fn compose_around(&self, salt: u32, offset: u64, out: &mut Vec<u8>) -> Around {
+        let begin = out.len();
+        let value_at = self.compose_parts(out, false).expect("writing to a Vec does not fail");
+        let mut crc = Hasher::new();
+        crc.update(&salt.to_le_bytes());
+        crc.update(&offset.to_le_bytes());
+        crc.update(&out[begin..value_at]);
+        let crc_at = out.len();
+        encode::write_u32(out, 0).expect("writing to a Vec does not fail");
+        Around { value_at, behind: crc_at - value_at, crc }
+    }
+
     fn compose_elements(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        self.compose_parts(out, true).map(drop)
+    }
+
+    /// With the value's bytes or without them, but for their length. Where they end, or are left out.
+    fn compose_parts(&self, out: &mut Vec<u8>, has_value: bool) -> io::Result<usize> {
         debug_assert!(self.key().len() <= MAX_KEY, "a longer key would be written and not be read back");
         let (flags, extra, expiry, version) = match *self {
             Record::Put { flags, extra, expiry, version, .. } => (flags, extra, expiry, version),
@@ -161,9 +180,11 @@ impl<'a> Record<'a> {
         encode::write_str(out, self.command())?;
         encode::write_bin(out, self.key())?;
         match self {
-            Record::Put { value, .. } => encode::write_bin(out, value)?,
+            Record::Put { value, .. } if has_value => encode::write_bin(out, value)?,
+            Record::Put { value, .. } => drop(encode::write_bin_len(out, value.len() as u32)?),
             Record::Delete { .. } | Record::Flush { .. } => encode::write_nil(out)?,
         }
+        let value_end = out.len();
         if !extra.is_empty() {
             encode::write_array_len(out, u32::from(FLAGS_AND_EXTRA))?;
         }
@@ -176,7 +197,31 @@ impl<'a> Record<'a> {
             None => encode::write_nil(out)?,
         }
         encode::write_uint(out, version.0)?;
-        Ok(())
+        Ok(value_end)
+    }
+}
+
+/// A record whose value stands elsewhere.
+#[derive(Debug)]
+pub struct Around {
+    /// Where the value belongs.
+    pub value_at: usize,
+    /// Bytes of the record behind it, before the checksum.
+    behind: usize,
+    crc: Hasher,
+}
+
+impl Around {
+    /// The next bytes of the value.
+    pub fn update(&mut self, value: &[u8]) {
+        self.crc.update(value);
+    }
+
+    /// The whole value is known: makes up the checksum, in the bytes that `rest` begins with.
+    pub fn seal(mut self, rest: &mut [u8]) {
+        self.crc.update(&rest[..self.behind]);
+        let crc_at = self.behind + 1; // behind its mark
+        rest[crc_at..crc_at + 4].copy_from_slice(&self.crc.finalize().to_be_bytes());
     }
 }
 

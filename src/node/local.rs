@@ -205,7 +205,7 @@ impl Node {
     /// Puts an entry in, journals it and sends it to its mirrors. Another state of the same value is no new item; room is made by who calls.
     pub(super) fn rewrite(&mut self, task: &Task<'_>, entry: Entry, outcome: Outcome<'static>, out: &mut dyn Outputs) -> Option<Entry> {
         if let Some(journal) = &mut self.journal {
-            journal.append(&record_of(&entry, task.now));
+            append_to(journal, &entry, task.now);
         }
         self.mirror(task, &put_of(&entry, task.now.mono), outcome, out);
         self.cache.put(task.hash, entry, task.now.mono)
@@ -268,7 +268,7 @@ impl Node {
                 let expires = ttl_ms.map_or(Mono::NEVER, |ms| now.mono.plus(ms));
                 let entry = Entry::joined(Parts { key, first: value, second: b"", flags: *flags, extra, expires, version: *version });
                 if let Some(journal) = &mut self.journal {
-                    journal.append(&record_of(&entry, now));
+                    append_to(journal, &entry, now);
                 }
                 self.cache.put_copy(hash, entry, now.mono);
                 self.version = self.version.max(*version);
@@ -284,7 +284,7 @@ impl Node {
                     && let Some(journal) = &mut self.journal
                 {
                     debug_assert_eq!(entry.version(), *version);
-                    journal.append(&record_of(entry, now));
+                    append_to(journal, entry, now);
                 }
             }
             Change::Drop { from, to, digests } => self.drop_listed(*from, *to, digests),
@@ -389,7 +389,7 @@ fn renew<'c>(
     let expires = moment_of(expiry, task.now, Some(kept)).unwrap_or(task.now.mono);
     let entry = cache.set_expiry(task.key(), task.hash, expires, task.now.mono)?;
     if let Some(journal) = journal {
-        journal.append(&record_of(entry, task.now));
+        append_to(journal, entry, task.now);
     }
     if let Some(pool) = pool {
         let change = put_of(entry, task.now.mono);
@@ -438,6 +438,11 @@ fn refusal_of(renewal: &Renewal<'_>, entry: &Entry, now: Now) -> Option<Reply<'s
     };
     let only = renewal.terms.as_ref().and_then(|terms| terms.only.as_ref());
     guarded(only, entry).or((!holds).then_some(Reply::NotStored))
+}
+
+/// Journals an entry, without copying a large value.
+fn append_to(journal: &mut Journal, entry: &Entry, now: Now) {
+    journal.append_shared(&record_of(entry, now), entry.block());
 }
 
 /// An entry as a record.
