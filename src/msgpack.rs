@@ -47,6 +47,13 @@ impl Writer<'_> {
         self
     }
 
+    /// The length of bytes that are to follow.
+    pub fn bytes_length(&mut self, length: usize) -> &mut Self {
+        let length = u32::try_from(length).expect("values are limited to 512 MiB");
+        encode::write_bin_len(self.0, length).expect(INFALLIBLE);
+        self
+    }
+
     /// Bytes or nothing.
     pub fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
         match bytes {

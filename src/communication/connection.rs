@@ -18,7 +18,10 @@
 
 use std::collections::VecDeque;
 
+use super::lanes::{Lanes, Next};
+use super::peer;
 use super::protocol::{Composed, Form, Group};
+use crate::node::message::Message;
 use crate::node::reply::{Failure, Reply};
 
 /// Unsent bytes past which a connection is asked no more and read from no more.
@@ -27,6 +30,8 @@ pub const HIGH_WATER: usize = 1 << 20;
 const KEPT_CAPACITY: usize = 64 << 10;
 /// The same for a link, which keeps its own: what all clients have asked in a turn goes over it.
 const KEPT_BY_LINK: usize = 256 << 10;
+/// Pieces of large messages are cut until so much of them, and of what is said behind them, can be sent.
+const CUT_AHEAD: usize = 256 << 10;
 /// Most empty output buffers kept for the next reply.
 const POOLED: usize = 256;
 
@@ -39,6 +44,8 @@ pub struct Output {
     base: u64,
     released: u64,
     replies: Replies,
+    /// Of a link.
+    lanes: Option<Box<Lanes>>,
 }
 
 /// The replies owed to a client.
@@ -146,9 +153,47 @@ impl Output {
         self.replies.next += 1;
     }
 
-    /// Adds bytes that belong to no reply: a peer's frames.
-    pub fn frames(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Adds what is said to a peer, in its lane.
+    pub fn send(&mut self, message: &Message<'_>) {
+        let lanes = self.lanes.get_or_insert_default();
+        if message.is_urgent() {
+            peer::compose(message, lanes.urgent());
+            return;
+        }
+        let mut large = None;
+        if lanes.has_backlog() {
+            lanes.frames_behind(|frames| large = peer::compose(message, frames));
+        } else {
+            large = peer::compose(message, &mut self.bytes);
+        }
+        if let Some(large) = large {
+            lanes.add_large(large);
+        }
+    }
+
+    /// Cuts so much of large messages that something can leave, if it may.
+    pub fn advance(&mut self) {
+        while let Some(lanes) = &mut self.lanes
+            && self.bytes.len() - self.sent < CUT_AHEAD
+            && lanes.advance(&mut self.bytes)
+        {}
+    }
+
+    /// Tells a peer that so many bytes of its pieces were taken.
+    pub fn tell_taken(&mut self, bytes: usize) {
+        let lanes = self.lanes.get_or_insert_default();
+        lanes.urgent().extend_from_slice(&peer::pieces::taken(bytes));
+    }
+
+    /// A peer has taken so many bytes of the pieces that were sent to it.
+    pub fn on_taken(&mut self, bytes: usize) {
+        self.lanes.get_or_insert_default().on_taken(bytes);
+    }
+
+    /// Is there something to send, and nothing of it may leave before the peer has taken what was sent?
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.lanes.as_ref().is_some_and(|lanes| lanes.is_ahead()) && self.sendable().is_empty()
     }
 
     /// Does the connection close once everything owed is sent?
@@ -172,7 +217,8 @@ impl Output {
     /// Bytes that are composed and not sent.
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.bytes.len() - self.sent + self.replies.owed_bytes
+        let lanes = self.lanes.as_ref().map_or(0, |lanes| lanes.unsent() + lanes.backlog_bytes());
+        self.bytes.len() - self.sent + lanes + self.replies.owed_bytes
     }
 
     /// Bytes that wait for the rest of their group. They do not count as unsent: who is not asked for more would wait for ever.
@@ -184,13 +230,15 @@ impl Output {
     /// Bytes this output occupies.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.replies.owed_bytes + self.replies.held.capacity()
+        let lanes = self.lanes.as_ref().map_or(0, |lanes| lanes.own_bytes());
+        self.bytes.capacity() + lanes + self.replies.owed_bytes + self.replies.held.capacity()
     }
 
     /// The connection's bytes so far, sent or not.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.base + self.bytes.len() as u64
+        let backlog = self.lanes.as_ref().map_or(0, |lanes| lanes.backlog_bytes());
+        self.base + (self.bytes.len() + backlog) as u64
     }
 
     /// Everything before `position` may leave.
@@ -198,17 +246,51 @@ impl Output {
         self.released = self.released.max(position);
     }
 
-    /// The bytes that may leave now.
+    /// The bytes so far of what overtakes, sent or not.
     #[must_use]
-    pub fn sendable(&self) -> &[u8] {
-        let end = (self.released - self.base) as usize;
-        &self.bytes[self.sent..end.max(self.sent)]
+    pub fn urgent_position(&self) -> u64 {
+        self.lanes.as_ref().map_or(0, |lanes| lanes.position())
     }
 
-    /// `count` bytes have left.
+    /// What overtakes and is before `position` may leave.
+    pub fn release_urgent(&mut self, position: u64) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.release(position);
+        }
+    }
+
+    /// The bytes that leave next, if they may.
+    #[must_use]
+    pub fn sendable(&self) -> &[u8] {
+        let ordered = self.ordered();
+        let Some(lanes) = &self.lanes else { return ordered };
+        match lanes.next(ordered) {
+            Next::Urgent => lanes.sendable(),
+            Next::Ordered(count) => &ordered[..count],
+        }
+    }
+
+    /// What was [released](Output::release) of the bytes that keep their order.
+    fn ordered(&self) -> &[u8] {
+        &self.bytes[self.sent..self.released_end()]
+    }
+
+    /// Where that ends. What was released and waits in the backlog is not here yet.
+    fn released_end(&self) -> usize {
+        ((self.released - self.base) as usize).clamp(self.sent, self.bytes.len())
+    }
+
+    /// `count` bytes of what was sendable have left.
     pub fn sent(&mut self, count: usize) {
+        assert!(count <= self.sendable().len(), "more was sent than there was");
+        let ordered = &self.bytes[self.sent..self.released_end()];
+        if let Some(lanes) = &mut self.lanes {
+            if lanes.next(ordered) == Next::Urgent {
+                return lanes.on_urgent_sent(count);
+            }
+            lanes.on_ordered_sent(ordered, count);
+        }
         self.sent += count;
-        assert!(self.sent <= self.bytes.len(), "more was sent than there was");
         // A client that always leaves a rest must not cost what it has read. Moving the rest pays when it is the smaller part.
         if 2 * self.sent >= self.bytes.len() {
             self.base += self.sent as u64;

@@ -15,6 +15,7 @@ pub mod connection;
 mod damage;
 pub mod event_loop;
 pub mod http;
+pub mod lanes;
 pub mod memcached;
 pub mod peer;
 pub mod protocol;

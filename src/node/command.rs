@@ -358,6 +358,26 @@ impl Command<'_> {
         Command { key: Cow::Owned(self.key.to_vec()), action: self.action.to_owned() }
     }
 
+    /// The same command, with the bytes of its key and its value borrowed from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Command<'_> {
+        let action = match &self.action {
+            Action::Store(Store { value, mode, flags, expiry, want_old, terms }) => {
+                let (value, terms) = (Cow::Borrowed(&value[..]), terms.clone());
+                Action::Store(Store { value, mode: *mode, flags: *flags, expiry: *expiry, want_old: *want_old, terms })
+            }
+            action => action.clone(),
+        };
+        Command { key: Cow::Borrowed(&self.key), action }
+    }
+
+    /// Bytes of its key and its value.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let value = if let Action::Store(store) = &self.action { store.value.len() } else { 0 };
+        self.key.len() + value
+    }
+
     /// Does it but look? Then it may be carried out twice without harm: the worst is that a claim was won by who never heard of it.
     #[must_use]
     pub fn is_read(&self) -> bool {

@@ -341,7 +341,7 @@ impl Node {
 pub(super) fn put_of(entry: &Entry, now: Mono) -> Change<'_> {
     Change::Put {
         key: entry.key().into(),
-        value: entry.value().into(),
+        value: entry.content(),
         flags: entry.flags(),
         extra: entry.extra().into(),
         ttl_ms: ttl_of(entry.expires(), now),

@@ -7,7 +7,8 @@
 //! 3. The owner dies when a write had left: it may have been carried out. It is not repeated, since between the two executions another
 //!    client's acknowledged write could be buried; the client is told that the outcome is unknown. In a pool with mirrors the next owner is
 //!    asked by the write's serial, and answers what was done, or does it.
-//! 4. The deadline passes: the client is told that the owner cannot be reached, or that the outcome is unknown.
+//! 4. The deadline passes, and the owner is not busy with large values ([`patience`](super::patience)): the client is told that it cannot be
+//!    reached, or that the outcome is unknown.
 
 use super::command::Command;
 use super::local::Attempt;
@@ -83,9 +84,9 @@ impl Node {
         }
     }
 
-    /// Says a parked command to its owner. One that has just come borrows its bytes still, and its clone copies none.
+    /// Says a parked command to its owner.
     fn ask(&self, link: LinkId, id: RequestId, serial: u64, command: &Command<'_>, out: &mut dyn Outputs) {
-        out.send(link, &Message::Request { id, view: self.view_id(), serial, command: command.clone() });
+        out.send(link, &Message::Request { id, view: self.view_id(), serial, command: command.borrowed() });
     }
 
     /// In a pool with mirrors: carries a command out, sends it where it belongs, or keeps it until that is known.
@@ -390,14 +391,12 @@ impl Node {
         }
     }
 
-    /// Whose deadline has passed is told so.
-    pub(super) fn answer_overdue(&mut self, now: Mono, out: &mut dyn Outputs) {
-        while let Some(parked) = self.requests.take_overdue(now) {
-            if let Waiting::Owner(forwarded) = &parked.waiting {
-                self.release(forwarded.hash, now);
-            }
-            self.give_up(parked, out);
+    /// The deadline of a request has passed.
+    pub(super) fn give_up_overdue(&mut self, parked: Parked, now: Mono, out: &mut dyn Outputs) {
+        if let Waiting::Owner(forwarded) = &parked.waiting {
+            self.release(forwarded.hash, now);
         }
+        self.give_up(parked, out);
     }
 
     /// Ends a request that cannot be carried out, or of which nobody knows whether it was.

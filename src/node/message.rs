@@ -14,12 +14,13 @@ use std::borrow::Cow;
 use super::command::{Command, Number};
 use super::reply::{Details, Failure, Page, Reply, Value};
 use crate::caching::Version;
+pub use crate::caching::content::{Block, Content};
 pub use crate::caching::entry::{MAX_EXTRA, MAX_KEY};
 use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Bytes of a [`Nonce`].
 pub const NONCE_BYTES: usize = 16;
@@ -190,6 +191,43 @@ pub enum Message<'a> {
     },
 }
 
+impl Message<'_> {
+    /// May it overtake, on its link, what is not? Heartbeats, and what is said to agree on a view. They tell of no write, so they do not
+    /// wait for the journal either; and nothing relies on their order with the rest: changes and their confirmations count in their own
+    /// view alone, pulses are numbered, and a request below the watermark comes too late.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Message::Ping { .. } | Message::Pong { .. } | Message::Prepare { .. } | Message::Promise(_) => true,
+            Message::Outbid { .. } | Message::Accept { .. } | Message::Accepted { .. } | Message::Commit(_) => true,
+            Message::Hello(_) | Message::Welcome(_) | Message::Refused { .. } | Message::Challenge { .. } | Message::Proof(_) => false,
+            Message::Request { .. } | Message::Answer { .. } | Message::Flush { .. } | Message::Members(_) => false,
+            Message::Declare { .. } | Message::Mirror { .. } | Message::Mirrored { .. } | Message::Doubts { .. } => false,
+            Message::Survey { .. } | Message::Holdings { .. } => false,
+        }
+    }
+
+    /// Bytes of the value that it brings.
+    #[must_use]
+    pub fn value_len(&self) -> usize {
+        match self {
+            Message::Request { command, .. } => command.bytes(),
+            Message::Answer { outcome: Outcome::Value { bytes, .. }, .. } => bytes.len(),
+            Message::Mirror { change: Change::Put { value, .. }, .. } => value.len(),
+            _ => 0,
+        }
+    }
+
+    /// May it be large?
+    #[must_use]
+    pub fn is_of_values(&self) -> bool {
+        matches!(
+            self,
+            Message::Request { .. } | Message::Answer { .. } | Message::Mirror { .. } | Message::Doubts { .. } | Message::Holdings { .. }
+        )
+    }
+}
+
 /// How it is with a node, said with every ping and pong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
@@ -213,6 +251,8 @@ pub struct Pulse {
     pub watermark: u64,
     /// All holders have its changes up to here.
     pub done: u64,
+    /// Do bytes of large values move on its links, or to its journal?
+    pub moves: bool,
 }
 
 /// A promise not to serve in a view any more, nor to heed lower proposals.
@@ -244,7 +284,7 @@ pub enum Change<'a> {
         /// The key.
         key: Cow<'a, [u8]>,
         /// The value.
-        value: Cow<'a, [u8]>,
+        value: Content<'a>,
         /// The client's own 32 bits.
         flags: u32,
         /// What travels with the value, at most [`MAX_EXTRA`] bytes; empty is none.

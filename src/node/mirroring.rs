@@ -32,7 +32,7 @@ use crate::topology::placement::Arc;
 pub const MAX_UNDER_WAY: usize = 100_000;
 /// Most changes in line, those counted that are everywhere and wait behind one that is not; past it, writes are refused.
 pub const MAX_IN_LINE: usize = 4 * MAX_UNDER_WAY;
-/// Most bytes under way to one mirror; past it, writes of keys that it holds are refused.
+/// Most bytes under way to one mirror, or twice the largest value, if that is more; past it, writes of keys that it holds are refused.
 pub const MAX_BYTES_UNDER_WAY: usize = 64 << 20;
 /// What a change takes besides its key and its value.
 const CHANGE_OVERHEAD: usize = 64;
@@ -94,8 +94,9 @@ impl Stream {
         self.bytes += bytes;
     }
 
-    fn is_crowded(&self) -> bool {
-        self.bytes >= MAX_BYTES_UNDER_WAY
+    /// Does it wait for this change to be confirmed?
+    fn awaits(&self, number: u64) -> bool {
+        self.unconfirmed.binary_search_by_key(&number, |(number, _)| *number).is_ok()
     }
 
     /// Takes the first of those not confirmed, if it is not beyond this one.
@@ -172,6 +173,7 @@ pub struct Mirroring {
     pub remembered: Remembered,
     /// Changes confirmed by all since the start.
     pub mirrored: u64,
+    most_bytes: usize,
     /// Planted for tests.
     mistakes: Mistakes,
 }
@@ -215,17 +217,18 @@ impl Pool<'_> {
 }
 
 impl Mirroring {
-    /// Nothing is under way.
+    /// Nothing is under way, in a pool whose values are so large at most.
     #[must_use]
-    pub fn new(mistakes: Mistakes) -> Mirroring {
-        Mirroring { mistakes, ..Mirroring::default() }
+    pub fn new(max_value: usize, mistakes: Mistakes) -> Mirroring {
+        Mirroring { most_bytes: MAX_BYTES_UNDER_WAY.max(2 * max_value), mistakes, ..Mirroring::default() }
     }
 
     /// Is there no room for another change of a key in this place?
     #[must_use]
     pub fn is_full(&self, pool: &Pool<'_>, place: u32) -> bool {
-        let is_crowded = |member: MemberId| self.streams.get(&member).is_some_and(Stream::is_crowded);
-        self.has_too_many() || (self.streams.values().any(Stream::is_crowded) && pool.holders(place).any(is_crowded))
+        let is_crowded = |stream: &Stream| stream.bytes >= self.most_bytes;
+        let has_crowd = |member: MemberId| self.streams.get(&member).is_some_and(is_crowded);
+        self.has_too_many() || (self.streams.values().any(is_crowded) && pool.holders(place).any(has_crowd))
     }
 
     fn has_too_many(&self) -> bool {
@@ -359,13 +362,18 @@ impl Mirroring {
         }
     }
 
-    /// The answers whose deadline has passed.
-    pub fn take_overdue(&mut self, now: Mono) -> Vec<Delayed> {
+    /// The answers whose deadline has passed. One that waits for nobody but members who say `until` when has another deadline.
+    pub fn take_overdue(&mut self, now: Mono, until: impl Fn(MemberId) -> Mono) -> Vec<Delayed> {
         let mut overdue = Vec::new();
         while let Some((_, number)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now) {
             self.deadlines.pop_front();
-            if let Some(operation) = self.operation_mut(number) {
-                overdue.extend(operation.delayed.take_overdue(now));
+            let missing = self.streams.iter().filter(|(_, stream)| stream.awaits(number)).map(|(member, _)| until(*member));
+            let later = missing.min().filter(|later| *later > now);
+            let Some(operation) = self.operation_mut(number) else { continue };
+            let due: Vec<Delayed> = operation.delayed.take_overdue(now).collect();
+            match later {
+                Some(deadline) => due.into_iter().for_each(|delayed| self.delay(number, Delayed { deadline, ..delayed })),
+                None => overdue.extend(due),
             }
         }
         overdue
@@ -592,7 +600,7 @@ mod tests {
     const OWNER: MemberId = MemberId(1);
 
     fn with_a_doubt() -> Mirroring {
-        let mut mirroring = Mirroring::new(Mistakes::default());
+        let mut mirroring = Mirroring::new(0, Mistakes::default());
         assert!(mirroring.on_change(OWNER, LinkId(7), 5, 4, Some(b"key")));
         mirroring
     }
@@ -622,7 +630,7 @@ mod tests {
         let view = View::first((1, 1), 2, &[card(8001), card(8002)], &[card(8003)], Past::Lost);
         let mut pact = Pact::new(2, false, 500, None, Mono(0));
         pact.enter(view, vec![MemberId::ME, OWNER, MemberId(2)], 1, Mono(0));
-        let (pool, mut mirroring) = (Pool { pact: &pact, peers: &[] }, Mirroring::new(Mistakes::default()));
+        let (pool, mut mirroring) = (Pool { pact: &pact, peers: &[] }, Mirroring::new(0, Mistakes::default()));
         let change = Change::Delete { key: b"key".into(), version: Version(1) };
         let number = mirroring.change(&pool, KeyHash::default(), &change, Some((MemberId(2), 7, Outcome::Done)), &mut Nowhere);
         let number = number.expect("there is a mirror");
@@ -643,21 +651,21 @@ mod tests {
 
     #[test]
     fn bytes_under_way_are_counted_for_each_holder_until_it_confirms_them() {
-        let mut mirroring = Mirroring::new(Mistakes::default());
+        let mut mirroring = Mirroring::new(0, Mistakes::default());
         let first = enter_for(&mut mirroring, OWNER, MAX_BYTES_UNDER_WAY - 1);
         enter_for(&mut mirroring, OTHER, 1);
-        assert!(!mirroring.streams[&OWNER].is_crowded());
+        let bytes = |mirroring: &Mirroring| (mirroring.streams[&OWNER].bytes, mirroring.streams[&OTHER].bytes);
         let second = enter_for(&mut mirroring, OWNER, 1);
-        assert!(mirroring.streams[&OWNER].is_crowded() && !mirroring.streams[&OTHER].is_crowded());
+        assert_eq!(bytes(&mirroring), (MAX_BYTES_UNDER_WAY, 1));
         mirroring.on_confirmed(OWNER, first, |_| ());
-        assert!(!mirroring.streams[&OWNER].is_crowded());
+        assert_eq!(bytes(&mirroring), (1, 1));
         mirroring.on_confirmed(OWNER, second, |_| ());
-        assert_eq!((mirroring.streams[&OWNER].bytes, mirroring.streams[&OTHER].bytes), (0, 1));
+        assert_eq!(bytes(&mirroring), (0, 1));
     }
 
     #[test]
     fn changes_that_wait_behind_one_that_is_under_way_are_not_endless() {
-        let mut mirroring = Mirroring::new(Mistakes::default());
+        let mut mirroring = Mirroring::new(0, Mistakes::default());
         let first = enter_for(&mut mirroring, OTHER, 1);
         for _ in 1..MAX_IN_LINE {
             assert!(!mirroring.has_too_many());

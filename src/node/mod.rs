@@ -12,7 +12,8 @@
 //! connection's output.
 //!
 //! How the work is divided: [`driver`] is the contract with who drives it; [`local`] carries a command out on this node's cache; [`requests`]
-//! is the table of those that wait for another node; [`forwarding`] sends them there and sees that each is answered; [`proving`] hears nobody
+//! is the table of those that wait for another node; [`forwarding`] sends them there and sees that each is answered,
+//! after the [`patience`] that is due; [`proving`] hears nobody
 //! who does not know the pool's secret; [`links`] greets the peers, keeps their heartbeats and judges who is up; [`admin`] is what operators
 //! ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand, and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
 //!
@@ -37,6 +38,7 @@ pub mod message;
 pub mod mirroring;
 mod mistakes;
 pub mod pact;
+mod patience;
 mod proving;
 pub mod reasons;
 pub mod reconstruction;
@@ -62,6 +64,7 @@ use self::message::{Message, Outcome, RequestId};
 use self::mirroring::Mirroring;
 pub use self::mistakes::Mistakes;
 use self::pact::{Pact, Route};
+use self::patience::Patience;
 use self::proving::Proving;
 pub use self::proving::Secret;
 use self::reconstruction::Reconstruction;
@@ -130,6 +133,7 @@ pub struct Node {
     /// What was proven on which link.
     proving: Proving,
     requests: Requests,
+    patience: Patience,
     reconstruction: Option<Reconstruction>,
     /// The view of the pool, if nodes agree on views.
     pact: Option<Pact>,
@@ -185,10 +189,11 @@ impl Node {
             peers: vec![Peer::new(now.mono)],
             greeted: BTreeMap::new(),
             proving: Proving::new(settings.secret.clone(), settings.seed, settings.me.incarnation),
-            requests: Requests::default(),
+            requests: Requests::of_values_up_to(settings.max_value),
+            patience: Patience::default(),
             reconstruction: None,
             pact,
-            mirroring: Mirroring::new(settings.mistakes),
+            mirroring: Mirroring::new(settings.max_value, settings.mistakes),
             filling: Filling::default(),
             aftermath: Aftermath::default(),
             walks: Walks::default(),
@@ -343,8 +348,14 @@ impl Node {
 
     /// Writes the turn's records. The driver calls it before anything of the turn leaves.
     pub fn flush_journal(&mut self, now: Now, store: &mut dyn SegmentStore) -> Flushed {
+        self.flush_some(now, store, usize::MAX)
+    }
+
+    /// The same, but for what is beyond so many bytes, which the next turns write. Until then nothing leaves that is not
+    /// [urgent](Message::is_urgent).
+    pub fn flush_some(&mut self, now: Now, store: &mut dyn SegmentStore, most: usize) -> Flushed {
         let Some(journal) = &mut self.journal else { return Flushed::default() };
-        let flushed = journal.flush(store, now.mono);
+        let flushed = journal.flush_some(store, now.mono, most);
         self.stats.journal_records += flushed.records;
         self.stats.journal_bytes += flushed.bytes;
         self.stats.journal_failures += u64::from(flushed.failed.is_some());
@@ -378,6 +389,12 @@ impl Node {
     #[must_use]
     pub fn cache(&self) -> &Cache {
         &self.cache
+    }
+
+    /// Are records waiting to be written?
+    #[must_use]
+    pub fn has_unwritten(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::has_pending)
     }
 
     /// The journal, if one is kept.

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use slab::Slab;
 
 use super::Origin;
-use super::command::{Action, Command};
+use super::command::Command;
 use super::message::RequestId;
 use super::pact::FlushCount;
 use crate::hash::KeyHash;
@@ -25,7 +25,7 @@ use crate::topology::view::ViewId;
 
 /// Most requests that may wait.
 pub const MAX_PARKED: usize = 100_000;
-/// Most bytes of keys and values that may wait with them.
+/// Most bytes of keys and values that may wait with them; or twice the largest value, if that is more.
 pub const MAX_PARKED_BYTES: usize = 256 << 20;
 
 /// A request that waits.
@@ -104,26 +104,26 @@ pub struct Requests {
     /// The forwarded writes, in the order of their serials. Who is answered leaves a number here that fits nothing.
     serials: VecDeque<(u64, RequestId)>,
     bytes: usize,
-}
-
-impl Forwarded {
-    fn bytes(&self) -> usize {
-        let value = if let Action::Store(store) = &self.command.action { store.value.len() } else { 0 };
-        self.command.key.len() + value
-    }
+    most_bytes: usize,
 }
 
 impl Parked {
     fn bytes(&self) -> usize {
-        if let Waiting::Owner(forwarded) = &self.waiting { forwarded.bytes() } else { 0 }
+        if let Waiting::Owner(forwarded) = &self.waiting { forwarded.command.bytes() } else { 0 }
     }
 }
 
 impl Requests {
+    /// No requests yet, in a pool whose values are so large at most.
+    #[must_use]
+    pub fn of_values_up_to(max_value: usize) -> Requests {
+        Requests { most_bytes: MAX_PARKED_BYTES.max(2 * max_value), ..Requests::default() }
+    }
+
     /// Is there no room for another one?
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.table.len() >= MAX_PARKED || self.bytes >= MAX_PARKED_BYTES
+        self.table.len() >= MAX_PARKED || self.bytes >= self.most_bytes
     }
 
     /// How many wait.
@@ -187,18 +187,21 @@ impl Requests {
         Some(parked)
     }
 
-    /// Takes out the next request whose deadline has passed.
-    pub fn take_overdue(&mut self, now: Mono) -> Option<Parked> {
-        while let Some((deadline, id)) = self.deadlines.front().copied() {
-            if deadline > now {
-                return None;
-            }
+    /// Takes out the requests whose deadline has passed. Those that may wait `until` a later moment have another deadline.
+    pub fn take_overdue(&mut self, now: Mono, until: impl Fn(&Parked) -> Mono) -> Vec<Parked> {
+        let mut overdue = Vec::new();
+        while let Some((_, id)) = self.deadlines.front().copied().filter(|(deadline, _)| *deadline <= now) {
             self.deadlines.pop_front();
-            if let Some(parked) = self.take(id) {
-                return Some(parked);
+            let Some(parked) = self.get_mut(id) else { continue };
+            let later = until(parked);
+            if later > now {
+                parked.deadline = later;
+                self.note_deadline(later, id);
+            } else {
+                overdue.extend(self.take(id));
             }
         }
-        None
+        overdue
     }
 
     /// The lowest serial that still waits, or else the next one.
@@ -243,6 +246,7 @@ fn generation_of(id: RequestId) -> u32 {
 mod tests {
     use super::*;
     use crate::node::ClientId;
+    use crate::node::command::Action;
     use std::borrow::Cow;
 
     fn parked(client: u64, deadline: Mono) -> Parked {
@@ -258,6 +262,10 @@ mod tests {
             view: ViewId::default(),
         });
         Parked { origin: Origin::Client(ClientId { connection: client, slot: 0 }), deadline, waiting }
+    }
+
+    fn overdue(requests: &mut Requests, now: u64) -> Vec<Mono> {
+        requests.take_overdue(Mono(now), |_| Mono(0)).iter().map(|parked| parked.deadline).collect()
     }
 
     #[test]
@@ -278,8 +286,8 @@ mod tests {
         requests.park(parked(1, Mono(99)));
         requests.park(parked(2, Mono(20)));
         assert_eq!(requests.wake_at(), Mono(20));
-        assert_eq!(requests.take_overdue(Mono(20)).map(|parked| parked.deadline), Some(Mono(20)));
-        assert!(requests.take_overdue(Mono(20)).is_none());
+        assert_eq!(overdue(&mut requests, 20), [Mono(20)]);
+        assert_eq!(overdue(&mut requests, 20), []);
     }
 
     #[test]
@@ -287,9 +295,8 @@ mod tests {
         let mut requests = Requests::default();
         let ids: Vec<_> = (0..3).map(|n| requests.park(parked(n, Mono(10 + n)))).collect();
         requests.take(ids[0]);
-        assert!(requests.take_overdue(Mono(9)).is_none());
-        assert_eq!(requests.take_overdue(Mono(99)).map(|parked| parked.deadline), Some(Mono(11)));
-        assert_eq!(requests.take_overdue(Mono(99)).map(|parked| parked.deadline), Some(Mono(12)));
-        assert!(requests.take_overdue(Mono(99)).is_none());
+        assert_eq!(overdue(&mut requests, 9), []);
+        assert_eq!(overdue(&mut requests, 99), [Mono(11), Mono(12)]);
+        assert_eq!(overdue(&mut requests, 99), []);
     }
 }

@@ -144,7 +144,8 @@ impl Node {
         self.run_streams(now, out);
         self.step_filling(now, out);
         self.sweep_a_little(now);
-        let overdue = self.mirroring.take_overdue(now.mono);
+        let (patience, timeout_ms) = (&self.patience, self.settings.request_timeout_ms);
+        let overdue = self.mirroring.take_overdue(now.mono, |member| patience.until(member, timeout_ms));
         self.give_up_delayed(overdue, false, out);
         if now.mono >= self.aftermath.doubts_at {
             self.aftermath.doubts_at = now.mono.plus(TELL_DOUBTS_EVERY_MS);
@@ -501,7 +502,7 @@ mod tests {
             assert!(!keys.is_empty() && keys.len() <= DOUBTS_A_MESSAGE);
             let mut bytes = Vec::new();
             peer::compose(&Message::Doubts { view: ViewId::default(), keys }, &mut bytes);
-            assert!(bytes.len() < peer::max_frame(1), "{length}: {}", bytes.len());
+            assert!(bytes.len() < peer::max_message(1), "{length}: {}", bytes.len());
         }
     }
 }

@@ -336,7 +336,7 @@ fn say(client: &mut Client, message: &Message<'_>) {
 /// What the node answers on the peer channel before it closes.
 fn hear(client: &mut Client) -> Vec<Message<'static>> {
     let bytes = client.rest();
-    let Frame::Whole { message: Message::Refused { reason }, .. } = peer::next_frame(&bytes, 1 << 20) else { return Vec::new() };
+    let Frame::Whole { message: Message::Refused { reason }, .. } = peer::next_frame(&bytes) else { return Vec::new() };
     vec![Message::Refused { reason: reason.into_owned().into() }]
 }
 

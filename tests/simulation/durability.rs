@@ -1,7 +1,8 @@
 //! The commit of a simulated turn: the event loop's, with a disk that takes its time.
 //!
-//! The rules are those of `communication::event_loop::durability`, in the same order: write the turn's records; hear of syncs that have
-//! ended; with `always`, hold what the turn said until its records are on disk; ask for the next sync. One is under way at a time.
+//! The rules are those of `communication::event_loop::durability`, in the same order: write the turn's records, or some of them; hear of syncs
+//! that have ended; hold what the turn said until its records are written and, with `always`, on disk; ask for the next sync. One is under way
+//! at a time.
 
 use std::collections::VecDeque;
 
@@ -22,8 +23,12 @@ pub struct Durability {
     policy: Sync,
     /// How long a sync takes at most.
     sync_us: u64,
-    /// Until the journal is on disk up to there, this is not said.
-    held: VecDeque<(u64, Vec<Said>)>,
+    /// Until the journal is safe up to there, this is not said: what is in order, and what is urgent.
+    held: [VecDeque<(u64, Vec<Said>)>; 2],
+    /// Records are written in steps.
+    is_bulky: bool,
+    /// A view is acted on in this turn.
+    pub is_view_new: bool,
     sync_at: Mono,
     under_way: Option<UnderWay>,
     /// The view that is being synced, and until when.
@@ -44,7 +49,17 @@ impl Durability {
     pub fn new(options: &Options, disk: &Disk) -> Durability {
         let first_segment = disk.segments().last().map_or(0, |(name, _)| name.number) + 1;
         let (policy, sync_us) = (options.sync, options.sync_us);
-        Durability { policy, sync_us, held: VecDeque::new(), sync_at: Mono::NEVER, under_way: None, view_under_way: None, first_segment }
+        Durability {
+            policy,
+            sync_us,
+            held: Default::default(),
+            is_bulky: options.is_bulky,
+            is_view_new: false,
+            sync_at: Mono::NEVER,
+            under_way: None,
+            view_under_way: None,
+            first_segment,
+        }
     }
 
     /// When there is something to do for the disk: in true time, and by the node's clock.
@@ -56,20 +71,22 @@ impl Durability {
 
     /// Has everything been said?
     pub fn is_idle(&self) -> bool {
-        self.held.is_empty()
+        self.held.iter().all(VecDeque::is_empty)
     }
 
     /// Writes the turn's records, and returns what may be said now.
     pub fn commit(&mut self, turn: Commit<'_>) -> Vec<Said> {
         let Commit { node, disk, said, now, true_us, prng, syncs_fail, mistake } = turn;
-        node.flush_journal(now, disk);
+        let is_view_new = std::mem::take(&mut self.is_view_new);
+        let most = if self.is_bulky && !is_view_new { share_of(node, prng) } else { usize::MAX };
+        node.flush_some(now, disk, most);
         if node.journal_mut().is_none() {
             disk.on_view_synced(disk.kept.clone());
             node.on_view_safe(true);
             return said;
         }
         self.hear_of_sync(node, disk, true_us);
-        let said = if self.policy == Sync::Always && mistake != Some(Mistake::ReplyBeforeSync) { self.hold(node, said) } else { said };
+        let said = if mistake == Some(Mistake::ReplyBeforeSync) { said } else { self.hold(node, said) };
         let ends_at = true_us + 1 + prng.below(self.sync_us);
         self.ask_for_sync(node, disk, now.mono, ends_at, syncs_fail);
         self.sync_view(disk, true_us, ends_at);
@@ -103,12 +120,22 @@ impl Durability {
 
     fn hold(&mut self, node: &mut Node, said: Vec<Said>) -> Vec<Said> {
         let Some(journal) = node.journal_mut() else { return said };
-        if !said.is_empty() {
-            self.held.push_back((journal.written(), said));
-        }
+        let safe = match self.policy {
+            _ if !journal.is_ok() => u64::MAX,
+            Sync::Always => journal.synced(),
+            Sync::No | Sync::Everysec => journal.written(),
+        };
+        let overtakes = |said: &Said| self.is_bulky && matches!(said, Said::Urgent(..));
+        let (urgent, ordered): (Vec<Said>, Vec<Said>) = said.into_iter().partition(overtakes);
         let mut free = Vec::new();
-        while self.held.front().is_some_and(|(position, _)| *position <= journal.synced() || !journal.is_ok()) {
-            free.extend(self.held.pop_front().into_iter().flat_map(|(_, said)| said));
+        for (line, position, said) in [(1, journal.written(), urgent), (0, journal.appended(), ordered)] {
+            let line = &mut self.held[line];
+            if !said.is_empty() {
+                line.push_back((position, said));
+            }
+            while line.front().is_some_and(|(position, _)| *position <= safe) {
+                free.extend(line.pop_front().into_iter().flat_map(|(_, said)| said));
+            }
         }
         free
     }
@@ -126,6 +153,12 @@ impl Durability {
             self.under_way = Some(UnderWay { ticket: journal.written(), ends_at, fails, syncing });
         }
     }
+}
+
+/// How many bytes of records a turn writes: about one record, if not many more wait.
+fn share_of(node: &mut Node, prng: &mut Prng) -> usize {
+    let waiting = node.journal_mut().map_or(0, |journal| journal.unwritten());
+    (50 + prng.below(300)).max(waiting / 16) as usize
 }
 
 /// What a commit needs of its turn.

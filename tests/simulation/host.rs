@@ -98,6 +98,7 @@ pub enum Input {
 pub enum Said {
     Reply(ClientId, Vec<u8>, Answer),
     Frame(LinkId, Vec<u8>),
+    Urgent(LinkId, Vec<u8>),
     HangUp(LinkId),
 }
 
@@ -302,7 +303,8 @@ impl Host {
                 process.links.remove(link);
             }
         }
-        let left = process.leaving_since.is_some() && process.node.has_left() && process.durability.is_idle();
+        let is_idle = process.durability.is_idle() && !process.node.has_unwritten();
+        let left = process.leaving_since.is_some() && process.node.has_left() && is_idle;
         self.sleep(read.mono, now);
         Turn { said, dials, crashed: false, left }
     }
@@ -325,7 +327,8 @@ impl Host {
         } else {
             self.clock.when(node_at)
         };
-        let at = if process.replay_ordered || process.replay.is_some() { now } else { at.min(disk_at) };
+        let is_owed = process.replay_ordered || process.replay.is_some() || process.node.has_unwritten();
+        let at = if is_owed { now } else { at.min(disk_at) };
         process.turn_at = at.max(now + self.turn_us).min(now + SWEEP_EVERY_US);
     }
 
@@ -453,12 +456,13 @@ impl Process {
         input.extend_from_slice(bytes);
         let mut taken = 0;
         loop {
-            match peer::next_frame(&input[taken..], peer::max_frame(MAX_VALUE)) {
+            match peer::next_frame(&input[taken..]) {
                 Frame::Incomplete => break,
                 Frame::Whole { consumed, message } => {
                     taken += consumed;
                     self.on_message(link, &message, now, said);
                 }
+                Frame::Piece { .. } | Frame::Taken { .. } => unreachable!("values here are small"),
                 Frame::Invalid(_) => return self.on_closed(link, false, now, said),
             }
         }
@@ -483,7 +487,8 @@ impl Process {
     }
 
     fn read_journal(&mut self, now: Now, disk: &mut Disk, said: &mut Vec<Said>) {
-        if std::mem::take(&mut self.replay_ordered) {
+        if self.replay_ordered && !self.node.has_unwritten() {
+            self.replay_ordered = false;
             let is_complete = self.node.journal_mut().is_some_and(|journal| !journal.needs_restating());
             if !is_complete {
                 return self.with_node(said, |node, sink| node.on_replay_failed(sink));
@@ -505,7 +510,10 @@ impl Process {
                 Order::Dial(member, address) => dials.push((member, host_at(address))),
                 Order::HangUp(link) => said.push(Said::HangUp(link)),
                 Order::Replay => self.replay_ordered = true,
-                Order::Keep(view) => kept.iter_mut().for_each(|kept| **kept = Some(view.clone())),
+                Order::Keep(view) => {
+                    self.durability.is_view_new = true;
+                    kept.iter_mut().for_each(|kept| **kept = Some(view.clone()));
+                }
             }
         }
         dials
@@ -525,8 +533,8 @@ impl Outputs for Sink<'_> {
 
     fn send(&mut self, link: LinkId, message: &Message<'_>) {
         let mut bytes = Vec::new();
-        peer::compose(message, &mut bytes);
-        self.said.push(Said::Frame(link, bytes));
+        assert!(peer::compose(message, &mut bytes).is_none(), "values here are small");
+        self.said.push(if message.is_urgent() { Said::Urgent(link, bytes) } else { Said::Frame(link, bytes) });
     }
 
     fn dial(&mut self, member: MemberId, address: SocketAddr) {

@@ -5,6 +5,8 @@
 //!             └─▶ the kernel accepts: dialled   held, and sent again when the cut is healed, as TCP would
 //! ```
 //!
+//! If values are large, a pipe has two lanes: what is urgent overtakes what is long under way, as between the pieces of a large message.
+//!
 //! It is driven like everything else here: `dial`, `send`, `close` put something in, [`Network::next_at`] says when something arrives and
 //! [`Network::pop`] hands it over. It knows machines by their number and processes by their life, and nothing of what is said.
 
@@ -17,6 +19,8 @@ use crate::options::{MS, Options};
 
 /// TCP's first wait before it sends something again.
 const RESEND_US: u64 = 200 * MS;
+/// What a large value takes at most.
+const BULK_US: u64 = 400 * MS;
 
 /// One end of a connection: which process holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ enum Parcel {
     /// Nobody listens.
     Refusal,
     Bytes(Vec<u8>),
+    /// A frame that overtakes.
+    Urgent(Vec<u8>),
     /// The sender has closed, in order.
     End,
     /// The connection is no more.
@@ -68,6 +74,8 @@ struct Connection {
 #[derive(Default)]
 struct Pipe {
     last_at: u64,
+    /// The same of what is urgent.
+    urgent_at: u64,
     /// Put in at, and what; the first of it has met a cut.
     held: VecDeque<(u64, Parcel)>,
 }
@@ -82,6 +90,7 @@ pub struct Network {
     cut: Vec<Vec<bool>>,
     delay_us: (u64, u64),
     loss_per_mille: u64,
+    is_bulky: bool,
     prng: Prng,
     /// Are packets lost at all, now?
     pub is_lossy: bool,
@@ -99,6 +108,7 @@ impl Network {
             cut: vec![vec![false; options.nodes]; options.nodes],
             delay_us: options.delay_us,
             loss_per_mille: options.loss_per_mille,
+            is_bulky: options.is_bulky,
             prng: Prng::new(options.seed ^ 0x006e_6574),
             is_lossy: false,
             disorderly: false,
@@ -127,8 +137,9 @@ impl Network {
     }
 
     /// Says something at this end of a link.
-    pub fn send(&mut self, link: LinkId, bytes: Vec<u8>, now: u64) {
-        self.put(link.0 >> 1, other_end(link), Parcel::Bytes(bytes), now);
+    pub fn send(&mut self, link: LinkId, bytes: Vec<u8>, is_urgent: bool, now: u64) {
+        let parcel = if is_urgent && self.is_bulky { Parcel::Urgent(bytes) } else { Parcel::Bytes(bytes) };
+        self.put(link.0 >> 1, other_end(link), parcel, now);
     }
 
     /// Closes this end of a link, behind all that was said on it.
@@ -217,7 +228,7 @@ impl Network {
         let arrival = match parcel {
             Parcel::Syn => Arrival::Knock,
             Parcel::SynAck => Arrival::Dialled,
-            Parcel::Bytes(bytes) => Arrival::Bytes(bytes),
+            Parcel::Bytes(bytes) | Parcel::Urgent(bytes) => Arrival::Bytes(bytes),
             Parcel::Refusal => Arrival::Refused,
             Parcel::End | Parcel::Reset => Arrival::Closed,
         };
@@ -247,6 +258,7 @@ impl Network {
     fn put(&mut self, number: u64, end: usize, parcel: Parcel, now: u64) {
         if let Parcel::Bytes(bytes) = &parcel
             && bytes.len() > 1
+            && !self.is_bulky
             && self.prng.chance(1, 8)
         {
             let (front, back) = bytes.split_at(1 + self.prng.below(bytes.len() as u64 - 1) as usize);
@@ -263,9 +275,18 @@ impl Network {
         if self.is_lossy && self.prng.chance(self.loss_per_mille, 1_000) {
             delay += RESEND_US << self.prng.below(2);
         }
+        if self.is_bulky && self.is_lossy && matches!(parcel, Parcel::Bytes(_)) && self.prng.chance(1, 50) {
+            delay += self.prng.below(BULK_US);
+        }
         let pipe = &mut connection.pipes[end];
-        let at = if self.disorderly { now + delay } else { pipe.last_at.max(now + delay) };
-        pipe.last_at = at;
+        let at = match parcel {
+            _ if self.disorderly => now + delay,
+            Parcel::Urgent(_) => pipe.urgent_at.max(now + delay),
+            Parcel::Bytes(_) => pipe.last_at.max(now + delay),
+            _ => pipe.last_at.max(pipe.urgent_at).max(now + delay),
+        };
+        let last = if let Parcel::Urgent(_) = parcel { &mut pipe.urgent_at } else { &mut pipe.last_at };
+        *last = at;
         self.sent += 1;
         self.in_flight.insert((at, self.sent), (number, end, put_in, parcel));
     }

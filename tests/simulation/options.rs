@@ -141,6 +141,9 @@ pub struct Options {
     pub joiners_know: bool,
     /// Nodes prove to each other that they know a secret.
     pub has_secret: bool,
+    /// Values are large, as far as that can be seen: what is urgent overtakes the rest on its link, of which some is long under way, and records
+    /// are written over several turns.
+    pub is_bulky: bool,
     /// Processes end with what only they know of a view, too.
     pub ends_at_views: bool,
 }
@@ -151,6 +154,7 @@ impl Options {
         let mut options = Options::draw_unmirrored(seed);
         options.mirror_perhaps();
         options.has_secret = Prng::new(seed ^ 0x5ec2_e700).chance(1, 3);
+        options.is_bulky = Prng::new(seed ^ 0x0b01_4e00).chance(1, 3);
         options
     }
 
@@ -189,6 +193,7 @@ impl Options {
             boot_wait_ms: BOOT_WAIT_MS,
             joiners_know: false,
             has_secret: false,
+            is_bulky: false,
             ends_at_views: false,
         };
         options.faults = swarm(&mut prng, &options);

@@ -226,7 +226,8 @@ impl World {
         }
         for said in self.mistaken(std::mem::take(&mut turn.said)) {
             match said {
-                Said::Frame(link, bytes) => self.network.send(link, bytes, self.now),
+                Said::Frame(link, bytes) => self.network.send(link, bytes, false, self.now),
+                Said::Urgent(link, bytes) => self.network.send(link, bytes, true, self.now),
                 Said::HangUp(link) => self.network.close(link, self.now),
                 Said::Reply(client, key, answer) => self.on_reply(host, client, &key, answer)?,
             }

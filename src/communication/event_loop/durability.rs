@@ -10,6 +10,10 @@
 //!   turn 3: synced to 100: turn 1's replies leave; ask for a sync to 150
 //! ```
 //!
+//! A large value's record is written over several turns, so that none of them is long. What was said since waits until it is written; but for
+//! what is urgent between nodes and tells of no record: that waits for what was written, and with `always` synced, when it was said, and so
+//! a disk that stands still is heard of as silence.
+//!
 //! The view of the pool is written before anything of its turn leaves, and synced by the helper at once; only with `always` does the turn
 //! itself wait for that, since only then is anything else on disk that soon.
 //!
@@ -20,9 +24,10 @@ use std::io;
 
 use log::{error, info, warn};
 
-use super::sockets::{Table, TokenSet};
+use super::sockets::{Socket, Table, TokenSet};
 use crate::caching::record::Record;
 use crate::caching::replay::{Replay, Step};
+use crate::communication::connection::Output;
 use crate::config::Sync;
 use crate::disk::{Folder, Syncer};
 use crate::node::Node;
@@ -32,10 +37,13 @@ use crate::time::{Mono, Now};
 const SYNC_EVERY_MS: u64 = 1_000;
 /// Time between two attempts to keep a view.
 const KEEP_EVERY_MS: u64 = 1_000;
+/// Most bytes of records written in one turn; but of what waits at least a sixteenth, so that it does not grow without end.
+const WRITE_A_TURN: u64 = 4 << 20;
+const WRITE_PART: u64 = 16;
 /// The ticket of a view's sync: no position of the journal.
 const VIEW_TICKET: u64 = u64::MAX;
 
-/// A connection's output that may leave up to a position, once the journal is on disk up to another.
+/// A connection's output that may leave up to a position, once the journal is safe up to another.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     token: usize,
@@ -44,15 +52,22 @@ struct Held {
     journal: u64,
 }
 
+/// Outputs that wait for the journal, in the order of its positions.
+type Line = VecDeque<Held>;
+
 /// A node's folder on disk, with what waits for it.
 pub(super) struct Durability {
     disk: Option<(Folder, Syncer)>,
     policy: Sync,
-    held: VecDeque<Held>,
+    held: Line,
+    /// The same for what is urgent.
+    held_urgent: Line,
     sync_at: Mono,
     was_ok: bool,
     /// The view to be kept.
     view: Vec<u8>,
+    /// A view is acted on in this turn: all that was done by the one before is written.
+    is_view_new: bool,
     /// When to keep it again; never, if that has gone well.
     keep_at: Mono,
     /// The helper syncs a view.
@@ -65,10 +80,12 @@ impl Durability {
         Durability {
             disk: None,
             policy: Sync::No,
-            held: VecDeque::new(),
+            held: Line::new(),
+            held_urgent: Line::new(),
             sync_at: Mono::NEVER,
             was_ok: true,
             view: Vec::new(),
+            is_view_new: false,
             keep_at: Mono::NEVER,
             is_view_syncing: false,
         }
@@ -89,23 +106,29 @@ impl Durability {
         let tokens = dirty.take();
         let Some((folder, _)) = &mut self.disk else {
             node.on_view_safe(true);
-            release_all(&tokens, table);
+            tokens.iter().for_each(|token| release(*token, table));
             return tokens;
         };
-        let flushed = node.flush_journal(now, folder);
+        let most = if std::mem::take(&mut self.is_view_new) { usize::MAX } else { share_of(node) };
+        let flushed = node.flush_some(now, folder, most);
+        if node.has_unwritten() {
+            node.on_moved(now.mono);
+        }
         if now.mono >= self.keep_at {
             self.keep_view(now.mono);
         }
         self.note_health(node, flushed.failed);
         self.take_reports(node, now.mono);
-        let flush = if self.policy == Sync::Always { self.release_synced(tokens, node, table) } else { tokens };
-        if self.policy != Sync::Always {
-            release_all(&flush, table);
-        }
+        let flush = self.release_safe(tokens, node, table);
         self.ask_for_sync(node, now.mono);
         self.ask_for_sync_of_view(now.mono);
         node.on_view_safe(self.is_view_safe());
         flush
+    }
+
+    /// Does what is urgent wait for nothing?
+    pub(super) fn lets_urgent_leave(&self) -> bool {
+        self.disk.is_none() || self.policy != Sync::Always
     }
 
     /// Is the view on disk?
@@ -117,6 +140,7 @@ impl Durability {
     /// Keeps the view for the next life. Without a folder there is no next life to remember it.
     pub(super) fn keep(&mut self, view: Vec<u8>, now: Mono) {
         if self.disk.is_some() {
+            self.is_view_new = true;
             self.view = view;
             self.keep_view(now);
         }
@@ -198,23 +222,36 @@ impl Durability {
         }
     }
 
-    /// Releases the outputs whose records are on disk. Without a working journal nothing waits for it.
-    fn release_synced(&mut self, tokens: Vec<usize>, node: &mut Node, table: &mut Table) -> Vec<usize> {
+    /// Releases the outputs whose records are safe: written, and with `always` on disk. Without a working journal nothing waits for it.
+    fn release_safe(&mut self, mut tokens: Vec<usize>, node: &mut Node, table: &mut Table) -> Vec<usize> {
         let Some(journal) = node.journal_mut() else { return tokens };
-        let (written, synced, works) = (journal.written(), journal.synced(), journal.is_ok());
-        for token in tokens {
-            let Some(socket) = table.sockets.get(token) else { continue };
-            self.held.push_back(Held { token, name: socket.name, output: table.outputs[token].position(), journal: written });
+        let (appended, written) = (journal.appended(), journal.written());
+        let safe = match self.policy {
+            _ if !journal.is_ok() => u64::MAX,
+            Sync::Always => journal.synced(),
+            Sync::Everysec | Sync::No => written,
+        };
+        if self.held.is_empty() && appended <= safe {
+            tokens.iter().for_each(|token| release(*token, table));
+            return tokens;
         }
-        let mut flush = Vec::new();
-        while let Some(held) = self.held.front().copied().filter(|held| held.journal <= synced || !works) {
-            self.held.pop_front();
-            if table.token_of(held.name) == Some(held.token) {
-                table.outputs[held.token].release(held.output);
-                flush.push(held.token);
+        for token in tokens.iter().copied() {
+            let Some(Socket { name, .. }) = table.sockets.get(token) else { continue };
+            let (name, output) = (*name, &table.outputs[token]);
+            self.held.push_back(Held { token, name, output: output.position(), journal: appended });
+            self.held_urgent.push_back(Held { token, name, output: output.urgent_position(), journal: written });
+        }
+        for (line, release) in [(&mut self.held, Output::release as fn(&mut Output, u64)), (&mut self.held_urgent, Output::release_urgent)]
+        {
+            while let Some(held) = line.front().copied().filter(|held| held.journal <= safe) {
+                line.pop_front();
+                if table.token_of(held.name) == Some(held.token) {
+                    release(&mut table.outputs[held.token], held.output);
+                    tokens.push(held.token);
+                }
             }
         }
-        flush
+        tokens
     }
 
     /// Asks for a sync if one is owed and none is under way.
@@ -252,9 +289,15 @@ impl Durability {
     }
 }
 
-fn release_all(tokens: &[usize], table: &mut Table) {
-    for token in tokens {
-        let output = &mut table.outputs[*token];
-        output.release(output.position());
-    }
+/// How many bytes of records this turn writes.
+fn share_of(node: &mut Node) -> usize {
+    let waiting = node.journal_mut().map_or(0, |journal| journal.unwritten());
+    usize::try_from(WRITE_A_TURN.max(waiting / WRITE_PART)).unwrap_or(usize::MAX)
+}
+
+/// All that was said to this connection may leave.
+fn release(token: usize, table: &mut Table) {
+    let output = &mut table.outputs[token];
+    output.release(output.position());
+    output.release_urgent(output.urgent_position());
 }

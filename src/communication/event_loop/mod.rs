@@ -164,7 +164,7 @@ impl EventLoop {
     /// How long poll may wait.
     fn patience(&self, now: Mono) -> Duration {
         // What the end of a turn has brought up, a link's end above all, is done in the next one, and at once.
-        let is_owed = !self.ready.is_empty() || !self.orders.is_empty() || !self.dirty.is_empty();
+        let is_owed = !self.ready.is_empty() || !self.orders.is_empty() || !self.dirty.is_empty() || self.node.has_unwritten();
         if is_owed || self.replay_ordered || self.replay.is_some() {
             return Duration::ZERO;
         }
@@ -257,8 +257,8 @@ impl EventLoop {
     }
 
     fn is_over(&self, now: Mono) -> bool {
-        self.farewell
-            .is_some_and(|latest| now >= latest || (!self.node.owes_answers() && !self.table.is_sending() && self.ready.is_empty()))
+        let owes = self.node.owes_answers() || self.node.has_unwritten() || self.table.is_sending() || !self.ready.is_empty();
+        self.farewell.is_some_and(|latest| now >= latest || !owes)
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -272,7 +272,8 @@ impl EventLoop {
 
     /// Reads on in the journal while the node serves, if somebody asked for it.
     fn read_journal(&mut self, now: Now) {
-        if std::mem::take(&mut self.replay_ordered) {
+        if self.replay_ordered && !self.node.has_unwritten() {
+            self.replay_ordered = false;
             self.begin_replay();
         }
         let Some(mut replay) = self.replay.take() else { return };

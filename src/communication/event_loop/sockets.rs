@@ -15,7 +15,6 @@ use super::turn::Speaker;
 use crate::communication::buffer::{Buffer, Pool};
 use crate::communication::connection::{HIGH_WATER, Output};
 use crate::communication::memcached;
-use crate::communication::peer;
 use crate::communication::protocol::Dialect;
 use crate::config::Limits;
 use crate::node::message::Message;
@@ -309,7 +308,8 @@ impl Table {
 
     /// Bytes that buffers and outputs occupy.
     pub(super) fn buffer_bytes(&self) -> usize {
-        let buffers: usize = self.buffers.iter().map(Buffer::capacity).sum();
+        let pieces: usize = self.speakers.iter().map(Speaker::assembly_bytes).sum();
+        let buffers: usize = pieces + self.buffers.iter().map(Buffer::capacity).sum::<usize>();
         let outputs: usize = self.outputs.iter().map(Output::capacity).sum();
         let pooled: usize = self.write_pool.iter().map(Vec::capacity).sum();
         buffers + outputs + pooled + self.read_pool.bytes()
@@ -347,7 +347,8 @@ impl Table {
         // A peer that does not read is silent, and judged by that: what a closed link had said is all said again on the next one.
         flushed.too_slow =
             unsent + output.held() > limits.max_output.max(2 * limits.max_value) && !(socket.dialled && socket.kind == Kind::Link);
-        flushed.close |= flushed.too_slow || (socket.hung_up && (all_sent || socket.blocked)) || (finished && all_sent && !held);
+        let is_stuck = socket.blocked || output.is_ahead();
+        flushed.close |= flushed.too_slow || (socket.hung_up && (all_sent || is_stuck)) || (finished && all_sent && !held);
         flushed.after_last_word = flushed.close && all_sent && output.is_closing() && !socket.ended;
         flushed.again |= socket.paused && has_room(output, limits);
         socket.paused &= !flushed.again;
@@ -435,7 +436,7 @@ impl Outputs for Sink<'_> {
     fn send(&mut self, link: LinkId, message: &Message<'_>) {
         if let Some(token) = self.token_of(link.0) {
             self.wake(token);
-            peer::compose(message, self.table.0[token].frames());
+            self.table.0[token].send(message);
         }
     }
 
@@ -484,9 +485,17 @@ fn token_in(name: u64) -> usize {
     (name & u64::from(u32::MAX)) as usize
 }
 
+/// Sends what is urgent before the turn is over, if nothing is in its way.
+pub(super) fn send_urgent(socket: &mut Socket, output: &mut Output, now: Mono) {
+    output.release_urgent(output.urgent_position());
+    // What fails is met again at the end of the turn.
+    send(socket, output, now);
+}
+
 /// Writes until everything that may leave has left, the socket takes no more, or the turn's share is used up.
 fn send(socket: &mut Socket, output: &mut Output, now: Mono) -> Flushed {
     let mut flushed = Flushed::default();
+    output.advance();
     while !socket.blocked && !output.sendable().is_empty() {
         if flushed.bytes >= WRITE_A_TURN {
             flushed.again = true;
@@ -496,6 +505,7 @@ fn send(socket: &mut Socket, output: &mut Output, now: Mono) -> Flushed {
             Ok(0) => socket.blocked = true,
             Ok(count) => {
                 output.sent(count);
+                output.advance();
                 flushed.bytes += count;
                 socket.last_progress = now;
             }

@@ -5,7 +5,10 @@
 //! not one after the other.
 //!
 //! A connection gives at most so many commands a turn. If its client does not read, its commands are held back with bytes of their own, and
-//! nothing more is read from it until it does: the memory it can take is bounded, and the others do not notice.
+//! nothing more is read from it until it does: the memory it can take is bounded, and the others do not notice. Of a peer that does not take
+//! its answers only the requests are held back ([`links`]).
+
+mod links;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -16,12 +19,14 @@ use std::sync::Arc;
 use log::warn;
 use mio::event::Event;
 
+use self::links::{MOST_HELD_BYTES, collect_messages, hear, hear_first};
 use super::EventLoop;
-use super::sockets::{Kind, PROGRESS_BYTES, Sink, Socket, has_room};
+use super::sockets::{Kind, Order, PROGRESS_BYTES, Sink, Socket, has_room, send_urgent};
 use crate::communication::access::{Gate, Pass};
 use crate::communication::buffer::{Buffer, Filled};
 use crate::communication::connection::HIGH_WATER;
-use crate::communication::peer::{self, Frame};
+use crate::communication::peer;
+use crate::communication::peer::pieces::{Assembly, PIECE};
 use crate::communication::protocol::{self, Dialect, Form, Group, Parsed, Sniffed};
 use crate::communication::{binary, http, memcached, resp};
 use crate::config::Limits;
@@ -29,7 +34,7 @@ use crate::hash::KeyHash;
 use crate::node::command::Request;
 use crate::node::message::Message;
 use crate::node::reply::{Failure, Reply};
-use crate::node::{Asked, ClientId, Node};
+use crate::node::{ClientId, Node};
 use crate::time::{Mono, Now};
 use crate::topology::peers::LinkId;
 
@@ -40,8 +45,6 @@ const KEPT_ITEMS: usize = 4_096;
 /// Commands whose look-ups are prefetched together: enough for their misses to overlap, few enough that what was fetched for the last is
 /// still near when its turn comes.
 const PREFETCHED_TOGETHER: usize = 32;
-/// Most messages taken from one peer in one turn.
-const MESSAGES_A_TURN: usize = 1_024;
 
 /// Who speaks on a connection, and how far they have been heard.
 #[derive(Debug, Default)]
@@ -51,6 +54,10 @@ pub(super) struct Speaker {
     pass: Pass,
     /// What was parsed and could not be carried out, since its client does not read.
     held: VecDeque<Work<'static>>,
+    /// Bytes of a peer's requests that are held.
+    held_bytes: usize,
+    /// The message that a peer is sending in pieces.
+    assembly: Assembly,
     /// Bytes of the input that this turn has taken.
     taken: usize,
     /// Is the parser waiting for more than has arrived?
@@ -75,8 +82,10 @@ enum Work<'a> {
     Login(Option<Form>, Result<(), Failure>),
     Answer(Cow<'static, [u8]>, Group),
     LastWord(Cow<'static, [u8]>),
-    /// What a peer says, and where in the input it begins.
-    Message(Message<'a>, usize),
+    /// What a peer says.
+    Message(Message<'a>),
+    /// A message of a peer that came in pieces.
+    Assembled(Vec<u8>),
 }
 
 /// A piece of work, whose it is, and its key's two numbers if it has a key.
@@ -101,6 +110,11 @@ impl Speaker {
     /// The dialect that is spoken.
     pub(super) fn dialect(&self) -> &Dialect {
         &self.dialect
+    }
+
+    /// The memory that a peer's unfinished message takes.
+    pub(super) fn assembly_bytes(&self) -> usize {
+        self.assembly.held()
     }
 
     /// Are commands held back?
@@ -132,10 +146,16 @@ impl Speaker {
         self.begun = None;
     }
 
-    /// What begins here is parsed again in another turn, with everything behind it: the peer does not read its answers.
-    fn put_back(&mut self, begins: usize) {
-        self.taken = self.taken.min(begins);
-        self.hungry = false;
+    /// A request of a peer waits until it takes its answers.
+    fn hold(&mut self, request: Work<'static>, bytes: usize) {
+        self.held.push_back(request);
+        self.held_bytes += bytes;
+    }
+
+    /// So many bytes of a peer's input were a frame.
+    fn on_frame(&mut self, consumed: usize) {
+        self.taken += consumed;
+        self.begun = None;
     }
 
     /// Notes whether a command is begun; what grows steadily is not stalled.
@@ -148,6 +168,21 @@ impl Speaker {
     }
 }
 
+impl Item<'_> {
+    /// Does it take long to carry out?
+    fn is_long(&self) -> bool {
+        match &self.work {
+            Work::Request(Request::Key(command), _) => command.bytes() > PIECE,
+            Work::Assembled(_) => true,
+            _ => false,
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        matches!(&self.work, Work::Message(message) if message.is_urgent())
+    }
+}
+
 impl Work<'_> {
     fn to_owned(&self) -> Work<'static> {
         match self {
@@ -156,17 +191,17 @@ impl Work<'_> {
             Work::Login(form, outcome) => Work::Login(*form, outcome.clone()),
             Work::Answer(bytes, group) => Work::Answer(bytes.clone(), *group),
             Work::LastWord(bytes) => Work::LastWord(bytes.clone()),
-            Work::Message(..) => Work::LastWord(Cow::Borrowed(b"")),
+            Work::Message(_) | Work::Assembled(_) => unreachable!("a peer's requests are held by themselves"),
         }
     }
 
     /// The two numbers of the key it is about.
     fn hash(&self, node: &Node) -> KeyHash {
         match self {
-            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }, _) => node.hash_of(command),
-            Work::Message(Message::Mirror { change, .. }, _) => change.key().map_or_else(KeyHash::default, |key| node.hash(key)),
+            Work::Request(Request::Key(command), _) | Work::Message(Message::Request { command, .. }) => node.hash_of(command),
+            Work::Message(Message::Mirror { change, .. }) => change.key().map_or_else(KeyHash::default, |key| node.hash(key)),
             Work::Request(Request::Admin(_), _) | Work::Denied(..) | Work::Login(..) => KeyHash::default(),
-            Work::Answer(..) | Work::LastWord(_) | Work::Message(..) => KeyHash::default(),
+            Work::Answer(..) | Work::LastWord(_) | Work::Message(_) | Work::Assembled(_) => KeyHash::default(),
         }
     }
 }
@@ -244,8 +279,9 @@ impl EventLoop {
         if matches!(socket.kind, Kind::Dialling(_)) || self.farewell.is_some() && !is_link {
             return false;
         }
-        // Answers are always taken, or two nodes would wait for each other.
-        if !socket.dialled && !has_room(output, &self.config.limits) {
+        // Answers are always taken, or two nodes would wait for each other; and heartbeats are always heard.
+        let is_full = if is_link { speaker.held_bytes > MOST_HELD_BYTES } else { !has_room(output, &self.config.limits) };
+        if is_full {
             socket.paused = true;
             return false;
         }
@@ -334,10 +370,18 @@ impl EventLoop {
             let (speaker, buffer) = (&mut table.speakers[token], &table.buffers[token]);
             if table.sockets[token].kind == Kind::Link {
                 let is_trusted = self.node.trusts(LinkId(table.sockets[token].name));
-                let max_frame = if is_trusted { peer::max_frame(self.config.limits.max_value) } else { peer::MAX_UNPROVEN };
-                if let Err(why) = collect_messages(token, speaker, buffer, max_frame, now.mono, &mut batch) {
-                    warn!("closed the link with {}: {why}", other_end(&table.sockets[token]));
-                    broken.push(token);
+                let max_message = if is_trusted { peer::max_message(self.config.limits.max_value) } else { peer::MAX_UNPROVEN };
+                match collect_messages((token, now.mono), speaker, buffer, &mut table.outputs[token], max_message, &mut batch) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        // What has been taken is told, or pieces that waited for that leave.
+                        self.node.on_moved(now.mono);
+                        self.dirty.insert(token);
+                    }
+                    Err(why) => {
+                        warn!("closed the link with {}: {why}", other_end(&table.sockets[token]));
+                        broken.push(token);
+                    }
                 }
             } else {
                 speaker.dialect.set_clock(now.wall.0);
@@ -346,6 +390,16 @@ impl EventLoop {
         }
         for item in &mut batch {
             item.hash = item.work.hash(&self.node);
+        }
+        let mut sink =
+            Sink { table: (&mut table.outputs, &table.sockets, &mut table.write_pool), dirty: &mut self.dirty, orders: &mut self.orders };
+        if batch.iter().any(Item::is_long) {
+            let (urgent, rest) = batch.into_iter().partition(Item::is_urgent);
+            batch = rest;
+            let tokens = hear_first(urgent, &mut self.node, &mut table.speakers, &mut sink, now);
+            if self.durability.lets_urgent_leave() && !self.orders.iter().any(|order| matches!(order, Order::Keep(_))) {
+                tokens.iter().for_each(|token| send_urgent(&mut table.sockets[*token], &mut table.outputs[*token], now.mono));
+            }
         }
         let mut sink =
             Sink { table: (&mut table.outputs, &table.sockets, &mut table.write_pool), dirty: &mut self.dirty, orders: &mut self.orders };
@@ -382,10 +436,13 @@ impl EventLoop {
         }
         let (socket, speaker) = (&self.table.sockets[token], &self.table.speakers[token]);
         let may_have_more = !speaker.ended && (!speaker.hungry || socket.readable);
-        if may_have_more || speaker.is_holding() {
+        let is_holding = speaker.is_holding();
+        if may_have_more || is_holding && socket.kind != Kind::Link {
             self.node.stats.conn_yields += 1;
             self.ready.insert(token);
         }
+        self.table.sockets[token].paused |= is_holding;
+        let socket = &self.table.sockets[token];
         if socket.ended {
             self.dirty.insert(token);
         }
@@ -469,51 +526,12 @@ fn other_end(socket: &Socket) -> String {
     socket.stream.peer_addr().map_or_else(|_| "a peer that has gone".into(), |address| address.to_string())
 }
 
-/// Reads what a peer has said, up to the turn's share; or why it made no sense.
-fn collect_messages<'a>(
-    token: usize,
-    speaker: &mut Speaker,
-    buffer: &'a Buffer,
-    max_frame: usize,
-    now: Mono,
-    batch: &mut Vec<Item<'a>>,
-) -> Result<(), &'static str> {
-    speaker.hungry = false;
-    for _ in 0..MESSAGES_A_TURN {
-        let input = &buffer.pending()[speaker.taken..];
-        match peer::next_frame(input, max_frame) {
-            Frame::Incomplete => {
-                speaker.hungry = true;
-                speaker.note_begun(!input.is_empty(), input.len(), now);
-                return Ok(());
-            }
-            Frame::Whole { consumed, message } => {
-                batch.push(Item { token, hash: KeyHash::default(), work: Work::Message(message, speaker.taken) });
-                speaker.taken += consumed;
-            }
-            Frame::Invalid(why) => return Err(why),
-        }
-    }
-    speaker.begun = None;
-    Ok(())
-}
-
 /// Carries out one piece of work, or holds it back if its client does not read.
 fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut Sink<'_>, now: Now) {
     let Item { token, hash, work } = item;
-    let Socket { name: connection, dialled, .. } = sink.table.1[token];
-    if let Work::Message(message, begins) = work {
-        if !dialled && sink.table.0[token].unsent() >= HIGH_WATER {
-            return speakers[token].put_back(begins);
-        }
-        let link = LinkId(connection);
-        return match message {
-            Message::Request { id, view, serial, command } => {
-                node.on_peer_command(now, Asked { link, id, view, serial }, hash, &command, sink);
-            }
-            Message::Mirror { .. } => node.on_mirror(now, link, hash, &message, sink),
-            message => node.on_message(now, link, &message, sink),
-        };
+    let connection = sink.table.1[token].name;
+    if matches!(work, Work::Message(_) | Work::Assembled(_)) {
+        return hear(token, hash, work, node, speakers, sink, now);
     }
     if speakers[token].is_holding() || sink.table.0[token].unsent() >= HIGH_WATER {
         return speakers[token].held.push_back(work.to_owned());
@@ -535,7 +553,7 @@ fn execute(item: Item<'_>, node: &mut Node, speakers: &mut [Speaker], sink: &mut
         }
         Work::Answer(bytes, group) => sink.table.0[token].say(&bytes, group),
         Work::LastWord(bytes) => sink.table.0[token].say_last(&bytes),
-        Work::Message(..) => {}
+        Work::Message(_) | Work::Assembled(_) => {}
     }
 }
 
