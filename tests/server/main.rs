@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod bulk;
 mod clients;
 mod defects;
 mod faults;
