@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::bulk;
 use crate::figures::Figures;
-use crate::harness::eventually;
 use crate::harness::load::{Load, Plan};
-use crate::harness::mirrored::{Mirrored, await_redundant, lose_disk};
+use crate::harness::mirrored::{LOOK_EVERY, Mirrored, await_redundant, lose_disk};
 use crate::harness::node::{Node, Setup};
+use crate::harness::{PATIENCE, comes_true_every};
 use crate::network::{Cut, Network};
 
 /// How large the runs are.
@@ -192,7 +192,7 @@ fn grow(scale: &Scale, figures: &mut Figures) -> Result<(), String> {
     let started = Instant::now();
     let mut newcomer = pool.newcomer();
     await_redundant(pool.running().chain([&newcomer]));
-    eventually("it owns its share", || (0..1_000).any(|number| pool.owner(0, &format!("grown{number}")) == scale.nodes));
+    assert!(comes_true_every(LOOK_EVERY, PATIENCE, || owns_any(&pool.nodes[0], scale.nodes)), "the newcomer owns nothing");
     figures.redundant.push(started.elapsed());
     load.await_more(SOME);
     load.next_phase();
@@ -204,6 +204,12 @@ fn grow(scale: &Scale, figures: &mut Figures) -> Result<(), String> {
     finish(load, &pool, figures)?;
     figures.bulk_lost = bulk::missing(&pool.nodes[0], scale.keys);
     Ok(())
+}
+
+/// Does a node own any of a few keys, as another one says?
+fn owns_any(asked: &Node, number: usize) -> bool {
+    let mut client = asked.client();
+    (0..40).any(|key| client.owner(&format!("grown{key}")) == (number + 1).to_string())
 }
 
 fn rolling(scale: &Scale, figures: &mut Figures) -> Result<(), String> {

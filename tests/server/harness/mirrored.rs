@@ -5,9 +5,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::node::{Node, Setup, free_ports};
-use super::{PATIENCE, comes_true};
+use super::{PATIENCE, comes_true_every};
+
+/// The pause between two looks at all nodes: a load that is measured does not feel them.
+pub const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A pool with one mirror for each key: its nodes are 1, 2, 3 and so on.
 pub struct Mirrored {
@@ -84,7 +88,7 @@ impl Mirrored {
 pub fn await_redundant<'a>(nodes: impl IntoIterator<Item = &'a Node>) {
     let nodes: Vec<&Node> = nodes.into_iter().collect();
     let mut states = Vec::new();
-    let redundant = comes_true(PATIENCE, || {
+    let redundant = comes_true_every(LOOK_EVERY, PATIENCE, || {
         states = nodes.iter().map(|node| state(node)).collect();
         states.iter().all(|state| *state == [nodes.len() as u64, 0, states[0][2]])
     });

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// The longest that anything is waited for. Nothing is decided by it but that a test has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The pause between two looks.
+const EAGER: Duration = Duration::from_millis(2);
 
 /// Looks again and again until `condition` holds.
 ///
@@ -27,13 +29,18 @@ pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
 }
 
 /// Looks again and again until `condition` holds. Did it, in all that time?
-pub fn comes_true(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn comes_true(patience: Duration, condition: impl FnMut() -> bool) -> bool {
+    comes_true_every(EAGER, patience, condition)
+}
+
+/// The same, with so long a pause between two looks: where what is looked at is measured meanwhile.
+pub fn comes_true_every(pause: Duration, patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while !condition() {
         if began.elapsed() >= patience {
             return false;
         }
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(pause);
     }
     true
 }
