@@ -87,6 +87,17 @@ pub struct Cache {
     copies: Copies,
 }
 
+/// What an entry is to this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The node owns its key.
+    Owned,
+    /// Another node owns its key.
+    Copy,
+    /// It is not this node's to keep.
+    Foreign,
+}
+
 /// What is counted as copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Copies {
@@ -297,10 +308,19 @@ impl Cache {
         None
     }
 
-    /// Counts a partition's entries anew, as owned or copies: `owns` says it of a key's place. Hashes each key again.
-    pub fn recount(&mut self, partition: usize, owns: impl Fn(u32) -> bool) {
-        let is_wrong = |entry: &&Entry| owns(self.hasher.hash(entry.key()).place) == entry.is_copy();
-        let wrong: Vec<Identity> = self.partitions[partition].iter().filter(is_wrong).map(identity_of).collect();
+    /// Counts a partition's entries anew, as owned or copies: `whose` says it of a key's place. Returns the keys of those that are foreign, which
+    /// count as copies until they are removed. Hashes each key again.
+    pub fn recount(&mut self, partition: usize, whose: impl Fn(u32) -> Whose) -> Vec<Box<[u8]>> {
+        let (mut wrong, mut foreign): (Vec<Identity>, Vec<Box<[u8]>>) = (Vec::new(), Vec::new());
+        for entry in self.partitions[partition].iter() {
+            let whose = whose(self.hasher.hash(entry.key()).place);
+            if (whose == Whose::Owned) == entry.is_copy() {
+                wrong.push(identity_of(entry));
+            }
+            if whose == Whose::Foreign {
+                foreign.push(entry.key().into());
+            }
+        }
         for identity in wrong {
             let Some(mut found) = self.partitions[partition].identified(identity) else { continue };
             let Listed(entry) = found.key_mut();
@@ -308,6 +328,7 @@ impl Cache {
             entry.set_copy(!entry.is_copy());
             self.copies.add(entry);
         }
+        foreign
     }
 
     /// Removes and returns an entry whose time has come, if there is one. To be called until it returns `None`, or often.
@@ -717,20 +738,22 @@ mod tests {
                 60..75 => drop(cache.remove(key.as_bytes(), hash, NOW)),
                 75..90 => drop(cache.set_expiry(key.as_bytes(), hash, expires, NOW)),
                 90..95 => drop(cache.expire(Mono(2_000 + prng.below(100)))),
-                _ => cache.recount(partition_of(hash.place), |place| place % 3 == 0),
+                _ => drop(cache.recount(partition_of(hash.place), |place| if place % 3 == 0 { Whose::Owned } else { Whose::Copy })),
             }
             if step % 1_000 == 0 {
                 cache.check_invariants();
             }
         }
-        (0..PARTITIONS).for_each(|partition| cache.recount(partition, in_lower_half));
+        let whose = |place| if in_lower_half(place) { Whose::Owned } else { Whose::Foreign };
+        let foreign: Vec<Box<[u8]>> = (0..PARTITIONS).flat_map(|partition| cache.recount(partition, whose)).collect();
         cache.check_invariants();
         let owned = held(&cache).into_iter().filter(|entry| in_lower_half(place_of(&cache, &name_of(entry)))).count();
-        assert_eq!(cache.owned_len(), owned);
+        assert_eq!((cache.owned_len(), foreign.len()), (owned, cache.len() - owned));
+        assert!(foreign.iter().all(|key| !in_lower_half(cache.hasher().hash(key).place)));
         assert!(owned > 500 && cache.owned_bytes() < cache.bytes() + cache.overhead_bytes());
-        (0..PARTITIONS).for_each(|partition| cache.recount(partition, |_| true));
+        (0..PARTITIONS).for_each(|partition| assert!(cache.recount(partition, |_| Whose::Owned).is_empty()));
         assert_eq!((cache.owned_len(), cache.owned_bytes()), (cache.len(), cache.bytes() + cache.overhead_bytes()));
-        (0..PARTITIONS).for_each(|partition| cache.recount(partition, |_| false));
+        (0..PARTITIONS).for_each(|partition| assert!(cache.recount(partition, |_| Whose::Copy).is_empty()));
         assert_eq!((cache.owned_len(), cache.owned_bytes()), (0, 0));
         cache.flush();
         cache.check_invariants();

@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::allowance::Allowance;
 use super::extras::Extras;
 use super::local::ttl_of;
 use super::message::{Change, Digest, Message};
@@ -35,10 +36,12 @@ const SURVEYS_AT_ONCE: usize = 128;
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// Changes under way to one holder that it has not confirmed.
 const CHANGES_AT_ONCE: usize = 128;
-/// Surveys begun in one step, and the most entries that are looked at for them, since each walks a partition. A step is taken once a
-/// millisecond and takes a small part of it: whoever asks meanwhile does not notice.
-const SURVEYS_A_STEP: usize = 64;
-const ENTRIES_A_STEP: usize = 400;
+/// Entries looked at in a millisecond, to compare and to send them: while clients ask, who do not notice, and while they do not.
+const FILLED_BESIDE_CLIENTS: u32 = 200;
+const FILLED_AT_REST: u32 = 1_000;
+/// What it costs to say something, in entries looked at: a message by itself, and so many bytes of it as much as an entry.
+const MESSAGE_COST: usize = 4;
+const BYTES_A_COST: usize = 512;
 /// Keys that wait to be said to one holder, before more of it is surveyed.
 const QUEUED_AT_MOST: usize = 4_000;
 /// Most keys that a holder lists of one survey; what it has beyond them it forgets.
@@ -90,8 +93,8 @@ pub struct Progress {
 #[derive(Debug, Default)]
 pub struct Filling {
     jobs: BTreeMap<MemberId, Job>,
-    /// When the last step was taken.
-    stepped_at: Mono,
+    /// How much may be done at once, for all of them.
+    allowance: Allowance,
     /// Holders that were filled in this view.
     pub filled: u64,
 }
@@ -204,13 +207,12 @@ impl Node {
     /// A step of the filling of everybody who is to be filled.
     pub(super) fn step_filling(&mut self, now: Now, out: &mut dyn Outputs) {
         let mut has_ended = false;
-        let may_survey = std::mem::replace(&mut self.filling.stepped_at, now.mono) != now.mono;
+        let each_ms = if self.demand.is_there(now.mono) { FILLED_BESIDE_CLIENTS } else { FILLED_AT_REST };
+        self.filling.allowance.renew(now.mono, each_ms);
         for member in self.filling.members().collect::<Vec<_>>() {
             if self.mirroring.is_open(member) {
-                if may_survey {
-                    self.survey(member, now, out);
-                }
                 self.say_what_differs(member, now, out);
+                self.survey(member, now, out);
             }
             if self.filling.jobs.get(&member).is_some_and(Job::is_done) {
                 self.filling.jobs.remove(&member);
@@ -226,14 +228,11 @@ impl Node {
     fn survey(&mut self, member: MemberId, now: Now, out: &mut dyn Outputs) {
         let Some(pact) = &self.pact else { return };
         let Some(link) = self.peers[member.index()].link() else { return };
-        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
-        let mut entries = 0;
-        for _ in 0..SURVEYS_A_STEP {
-            if !job.may_survey() || entries > ENTRIES_A_STEP {
-                return;
-            }
+        let Filling { jobs, allowance, .. } = &mut self.filling;
+        let Some(job) = jobs.get_mut(&member) else { return };
+        while job.may_survey() && allowance.is_left() {
             let Some((from, to)) = job.units.pop_front() else { return };
-            entries += self.cache.partition_len(partition_of(from));
+            allowance.spend(MESSAGE_COST + self.cache.partition_len(partition_of(from)));
             job.surveyed.insert((from, to));
             let digest = digest_in(&self.cache, (from, to), now.mono);
             out.send(link, &Message::Survey { view: pact.id, from, to, digest });
@@ -247,6 +246,7 @@ impl Node {
             return;
         }
         let (from, to) = unit;
+        self.filling.allowance.spend(MESSAGE_COST + self.cache.partition_len(partition_of(from)));
         let is_equal = digest.count != UNCOMPARABLE && digest_in(&self.cache, unit, now.mono) == digest;
         let list = (!is_equal).then(|| self.list(unit, now.mono));
         out.send(link, &Message::Holdings { view, from, to, list });
@@ -291,6 +291,7 @@ impl Node {
             return;
         }
         let Some(list) = list else { return };
+        self.filling.allowance.spend(self.cache.partition_len(partition_of(unit.0)) + list.len());
         let mut theirs: BTreeMap<u64, u64> = BTreeMap::new();
         let mut ambiguous: BTreeSet<u64> = BTreeSet::new();
         for (digest, version) in list {
@@ -320,9 +321,10 @@ impl Node {
 
     fn say_what_differs(&mut self, member: MemberId, now: Now, out: &mut dyn Outputs) {
         let Some(pact) = &self.pact else { return };
-        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
+        let Filling { jobs, allowance, .. } = &mut self.filling;
+        let Some(job) = jobs.get_mut(&member) else { return };
         let pool = Pool { pact, peers: &self.peers };
-        while job.has_room() {
+        while job.has_room() && allowance.is_left() {
             let Some(todo) = job.queue.pop_front() else { return };
             let (Todo::Put(key) | Todo::Keep(key)) = &todo;
             let hash = self.hasher.hash(key);
@@ -332,6 +334,7 @@ impl Node {
             let change = if is_value { put_of(entry, now.mono) } else { keep_of(entry, now.mono) };
             let bytes = CHANGE_OVERHEAD + key.len() + if is_value { entry.value().len() + entry.extra().len() } else { 0 };
             let number = self.mirroring.fill(&pool, member, hash, &change, out);
+            allowance.spend(MESSAGE_COST + bytes / BYTES_A_COST);
             job.note_said(number, bytes, is_value);
         }
     }

@@ -18,11 +18,13 @@
 //! ask; [`reconstruction`] takes in what the journal says; [`report`] says how things stand, and [`tally`] counts. The words are in [`command`], [`reply`] and [`message`].
 //!
 //! In a pool with mirrors, [`pact`] is the view and whether this node may serve by it; [`reasons`] says when another one is wanted,
-//! [`agreement`] is how it comes about, and [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies, [`filling`] makes them, and [`remembered`] sees
-//! that nothing is done twice.
+//! [`agreement`] is how it comes about, and [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies,
+//! [`filling`] makes them, [`sweeping`] is rid of those that are left over, both with the [`allowance`] that clients leave them, and
+//! [`remembered`] sees that nothing is done twice.
 
 pub mod admin;
 pub mod agreement;
+mod allowance;
 pub mod beginning;
 mod claiming;
 pub mod command;
@@ -47,6 +49,7 @@ pub mod reply;
 pub mod report;
 pub mod requests;
 mod storing;
+mod sweeping;
 pub mod takeover;
 mod tally;
 #[cfg(test)]
@@ -57,6 +60,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log::warn;
 
+use self::allowance::Demand;
 use self::command::{Command, Request};
 pub use self::driver::{Asked, ClientId, Outputs, Settings};
 use self::filling::Filling;
@@ -71,6 +75,7 @@ use self::reconstruction::Reconstruction;
 use self::reply::{Failure, Reply};
 use self::report::Gauges;
 use self::requests::Requests;
+use self::sweeping::Sweep;
 use self::takeover::Aftermath;
 use self::walking::{WalkId, Walks};
 use crate::caching::Version;
@@ -140,7 +145,10 @@ pub struct Node {
     mirroring: Mirroring,
     filling: Filling,
     aftermath: Aftermath,
+    sweep: Sweep,
     walks: Walks,
+    /// Whether anybody asks about keys.
+    demand: Demand,
     /// The last serial of a write that was, or may be, forwarded.
     last_serial: u64,
     /// The number of the last pulse.
@@ -196,7 +204,9 @@ impl Node {
             mirroring: Mirroring::new(settings.max_value, settings.mistakes),
             filling: Filling::default(),
             aftermath: Aftermath::default(),
+            sweep: Sweep::default(),
             walks: Walks::default(),
+            demand: Demand::default(),
             last_serial: settings.me.incarnation << SERIAL_BITS,
             last_pulse: settings.me.incarnation << SERIAL_BITS,
             serials_done: settings.me.incarnation << SERIAL_BITS,
@@ -248,6 +258,7 @@ impl Node {
 
     /// A client asks about a key.
     pub fn on_command(&mut self, now: Now, client: ClientId, hash: KeyHash, command: &Command<'_>, out: &mut dyn Outputs) {
+        self.demand.note();
         self.carry_out(now, Origin::Client(client), hash, command, out);
     }
 
@@ -302,6 +313,7 @@ impl Node {
         let Asked { link, id, view, serial } = asked;
         let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
         self.stats.served_for_peers += 1;
+        self.demand.note();
         let origin = Origin::Peer { link, id, member, serial };
         match self.route_in_turn(now, hash, out) {
             _ if self.pact.is_none() => self.execute(now, origin, hash, command, out),

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 
 use crate::node::message::Pulse;
+use crate::node::sweeping::Shares;
 use crate::time::Mono;
 use crate::topology::MemberId;
 use crate::topology::agreement::{Acceptor, Ballot, Proposal};
@@ -283,6 +284,12 @@ impl Pact {
     #[must_use]
     pub fn holds(&self, place: u32) -> bool {
         self.me.is_some_and(|me| self.arc(place).is_some_and(|arc| arc.is_held_by(me)))
+    }
+
+    /// What the places are to this node.
+    #[must_use]
+    pub fn shares(&self) -> Shares<'_> {
+        Shares { placement: &self.placement, me: self.me, is_whole: self.is_whole }
     }
 
     /// The seat of a member in this view, if it takes part in the life that is seated.

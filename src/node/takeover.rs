@@ -18,6 +18,7 @@ use super::mirroring::{Delayed, Pool};
 use super::pact::{Pact, Route};
 use super::reply::{Failure, Reply};
 use super::requests::{Parked, Waiting};
+use super::sweeping::Shares;
 use super::walking::Walks;
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::Version;
@@ -37,26 +38,26 @@ const DOUBTS_A_MESSAGE: usize = 1_000;
 const DOUBTFUL_BYTES: usize = 512 << 10;
 /// How often doubts are told again, in case the first word was lost.
 const TELL_DOUBTS_EVERY_MS: u64 = 500;
-/// Partitions looked through in one step, once a millisecond, for what this node holds no more.
-const SWEEP_A_STEP: usize = 4;
-
 type Keys = BTreeSet<Box<[u8]>>;
 
 /// What is left to do after a view was adopted.
 #[derive(Debug, Default)]
 pub struct Aftermath {
-    /// The next partition to be rid of what this node holds no more.
-    sweep: Option<usize>,
-    /// When the last step of that was taken.
-    swept_at: Mono,
-    /// The view is safe from a power cut.
-    is_safe: bool,
     /// When doubts are told again.
     doubts_at: Mono,
     /// Views adopted since the start.
     pub views: u64,
     /// Arcs that began empty here since the start, all their holders being gone.
     pub cold_arcs: u64,
+}
+
+/// The view before.
+struct Former {
+    placement: Placement,
+    me: Option<usize>,
+    is_whole: bool,
+    view: Option<View>,
+    id: ViewId,
 }
 
 impl Node {
@@ -66,24 +67,29 @@ impl Node {
         self.link_new_members(now.mono);
         self.note_knowers(Some(&view));
         let Some(pact) = &mut self.pact else { return };
-        let before = (std::mem::take(&mut pact.placement), pact.me, pact.view.take(), pact.id);
+        let before = Former {
+            placement: std::mem::take(&mut pact.placement),
+            me: pact.me,
+            is_whole: pact.is_whole,
+            view: pact.view.take(),
+            id: pact.id,
+        };
         for (seat, member) in seats.iter().enumerate() {
             let was_up =
-                before.2.as_ref().and_then(|old| old.seat(&view.seats[seat].card.name).map(|at| old.seats[at].is_up())).unwrap_or(false);
+                before.view.as_ref().and_then(|old| old.seat(&view.seats[seat].card.name).map(|at| old.seats[at].is_up())).unwrap_or(false);
             if was_up && !view.seats[seat].is_up() {
                 pact.tie(*member).dropped_at = Some(now.mono);
             }
         }
         pact.enter(view, seats, self.membership.me().card.incarnation, now.mono);
         self.aftermath.views += 1;
-        self.aftermath.is_safe = false;
-        self.say_what_changed(before.2.as_ref());
+        self.say_what_changed(before.view.as_ref());
         self.keep_view(out);
         self.forget_what_does_not_count(now, &before);
         self.begin_versions();
-        self.bring_over(now, before.2.as_ref(), out);
+        self.bring_over(now, before.view.as_ref(), out);
         self.filling.end();
-        self.aftermath.sweep = Some(0);
+        self.note_moved(&before);
         self.drop_granted_wants();
         self.forget_declarations(now, out);
         self.pay_pongs(now, out);
@@ -92,6 +98,13 @@ impl Node {
         self.unsend_to_the_gone();
         self.reconsider_parked(now, out);
         self.activate_if_serving(now, out);
+    }
+
+    fn note_moved(&mut self, before: &Former) {
+        let Some(pact) = &self.pact else { return };
+        let Former { placement, me, is_whole, view, .. } = before;
+        let shares = view.as_ref().map(|_| Shares { placement, me: *me, is_whole: *is_whole });
+        self.sweep.note_moved(shares, pact.shares());
     }
 
     /// No version is given twice: a former owner may have given some that nobody here has heard of, and may come back with them. So every view
@@ -109,7 +122,7 @@ impl Node {
         let Some(pact) = &mut self.pact else { return };
         pact.leave_view(now.mono);
         self.filling.end();
-        self.aftermath.sweep = None;
+        self.sweep.end();
         self.bring_over(now, None, out);
         self.mirroring.forget_doubts();
     }
@@ -285,8 +298,8 @@ impl Node {
     }
 
     /// What this node has and may not show: everything, if the pool begins empty or has forgotten; its cold arcs, if it did not own them before.
-    fn forget_what_does_not_count(&mut self, now: Now, before: &(Placement, Option<usize>, Option<View>, ViewId)) {
-        let (old_placement, old_me, old_view, old_id) = before;
+    fn forget_what_does_not_count(&mut self, now: Now, before: &Former) {
+        let Former { placement: old_placement, me: old_me, view: old_view, id: old_id, .. } = before;
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let Some(me) = pact.me else { return };
         let is_new = old_id.lineage != view.lineage && (old_me.is_none() || old_view.is_none());
@@ -314,27 +327,6 @@ impl Node {
         }
         warn!("{} arcs of the ring have lost all their holders: they begin empty here", cold.len());
         keys.iter().for_each(|key| self.drop_copy(key));
-    }
-
-    /// Goes through a few partitions: what this node owns is counted anew, since bounds are for that; and once everything is where it is to be, what
-    /// this node holds no more is dropped.
-    fn sweep_a_little(&mut self, now: Now) {
-        let is_due = self.aftermath.is_safe && std::mem::replace(&mut self.aftermath.swept_at, now.mono) != now.mono;
-        let Some(first) = self.aftermath.sweep.filter(|_| is_due) else { return };
-        let Some(pact) = self.pact.as_ref().filter(|pact| pact.is_serving(now.mono)) else { return };
-        let is_whole = pact.is_whole;
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let end = (first + SWEEP_A_STEP).min(PARTITIONS);
-        for partition in first..end {
-            self.cache.recount(partition, |place| pact.owns(place));
-            if is_whole {
-                let (from, to) = places_of(partition);
-                let foreign = self.cache.in_places(from, to).filter(|(hash, _)| !pact.holds(hash.place));
-                keys.extend(foreign.map(|(_, entry)| Box::from(entry.key())));
-            }
-        }
-        keys.iter().for_each(|key| self.drop_copy(key));
-        self.aftermath.sweep = (end < PARTITIONS).then_some(end);
     }
 
     /// The node ends: it serves nothing any more, and grants nobody anything.
@@ -375,17 +367,6 @@ impl Node {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return true };
         let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
         view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
-    }
-
-    /// Is there something left over of a former view, and may it go?
-    pub(super) fn has_to_sweep(&self) -> bool {
-        self.aftermath.sweep.is_some() && self.aftermath.is_safe
-    }
-
-    /// Is the view that was last given to [`Outputs::keep`] safe from a power cut? Nothing is forgotten for good before it is: by the view before
-    /// it may be all there is of a key.
-    pub fn on_view_safe(&mut self, is_safe: bool) {
-        self.aftermath.is_safe = is_safe;
     }
 
     /// Removes a key that is not this node's to keep.
