@@ -99,6 +99,11 @@ impl Folder {
         self.views.last()
     }
 
+    /// Begins the file of this process's views with the one that was kept last, so that none of them has to wait for the disk.
+    pub fn begin_views(&mut self, kept: Option<&[u8]>) -> io::Result<()> {
+        self.views.begin(kept).map_err(|error| about(&self.path, "no view can be written", error))
+    }
+
     /// Keeps a view in place of the one before: for whoever is asked after the end of this process, and once it is synced for whoever is
     /// asked after a power cut.
     pub fn write_view(&mut self, view: &[u8]) -> io::Result<()> {

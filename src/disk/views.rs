@@ -12,7 +12,8 @@
 //! checksum, and the view before it counts.
 //!
 //! Each process begins with a new file, and so does one whose file has grown too long or could not be synced: after that nobody knows what
-//! is on disk. A new file takes the old one's place as a whole.
+//! is on disk. A new file takes the old one's place as a whole. It is synced on the spot, which takes milliseconds: a process begins its own
+//! before it serves.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -57,6 +58,18 @@ impl Views {
         last
     }
 
+    /// Begins this process's file, with the last view of the former ones.
+    pub(super) fn begin(&mut self, last: Option<&[u8]>) -> io::Result<()> {
+        self.begin_with(&last.map(record_of).unwrap_or_default())
+    }
+
+    fn begin_with(&mut self, record: &[u8]) -> io::Result<()> {
+        self.file = None;
+        self.file = Some(write_whole(&self.path, record)?);
+        (self.is_unsynced, self.length) = (false, record.len() as u64);
+        Ok(())
+    }
+
     /// Appends a view. The end of the process does not undo it when this returns; a power cut may, until it is synced.
     pub(super) fn append(&mut self, view: &[u8]) -> io::Result<()> {
         let record = record_of(view);
@@ -66,11 +79,7 @@ impl Views {
                 self.is_unsynced = true;
                 self.length += record.len() as u64;
             }
-            _ => {
-                self.file = None;
-                self.file = Some(write_whole(&self.path, &record)?);
-                (self.is_unsynced, self.length) = (false, record.len() as u64);
-            }
+            _ => self.begin_with(&record)?,
         }
         Ok(())
     }
@@ -140,6 +149,22 @@ mod tests {
                 assert_eq!(Views::new(path.path()).last(), Some(view));
             }
         }
+    }
+
+    #[test]
+    fn a_life_begins_with_the_last_view_of_the_former_one_and_its_own_are_synced_beside_the_requests() {
+        let path = folder();
+        let mut views = Views::new(path.path());
+        views.begin(None).unwrap();
+        assert_eq!(views.last(), None);
+        views.append(b"of the former life").unwrap();
+        let mut views = Views::new(path.path());
+        let last = views.last();
+        views.begin(last.as_deref()).unwrap();
+        assert_eq!(Views::new(path.path()).last().unwrap(), b"of the former life");
+        views.append(b"of this one").unwrap();
+        assert!(views.syncable().unwrap().is_some(), "it is not synced on the spot");
+        assert_eq!(Views::new(path.path()).last().unwrap(), b"of this one");
     }
 
     #[test]

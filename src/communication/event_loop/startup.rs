@@ -49,11 +49,12 @@ pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
     let early = if config.local.node_port == 0 { Some(listen(&mut config)?) } else { None };
 
     let seed = RandomState::new().build_hasher().finish();
-    let folder = open_folder(&config)?;
+    let mut folder = open_folder(&config)?;
     let incarnation = begin_life(folder.as_ref(), now)?;
     let segments = folder.as_ref().map_or_else(|| Ok(Vec::new()), Folder::segments).map_err(|error| error.to_string())?;
     let journal = folder.is_some().then(|| Journal::new(config.journal.segment_size, segments.clone(), Prng::new(seed)));
     let kept = folder.as_ref().and_then(Folder::read_view);
+    begin_views(&config, folder.as_mut(), kept.as_deref())?;
     let mut node = Node::new(settings(&config, incarnation, seed)?, journal, kept.as_deref(), now);
     node.gauges.is_unprotected = config.listens_beyond_this_host() && config.security.password.is_empty();
     node.gauges.pid = std::process::id();
@@ -143,6 +144,14 @@ fn begin_life(folder: Option<&Folder>, now: Now) -> Result<u64, String> {
     let incarnation = by_clock.max(former + 1);
     folder.write_incarnation(incarnation).map_err(problem)?;
     Ok(incarnation)
+}
+
+/// A new file for the views of this life, if its nodes agree on any: to make one takes the disk milliseconds, in which the first view would wait.
+fn begin_views(config: &Config, folder: Option<&mut Folder>, kept: Option<&[u8]>) -> Result<(), String> {
+    match folder {
+        Some(folder) if config.network.mirrors != Mirrors::Next(0) => folder.begin_views(kept).map_err(|error| error.to_string()),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, String> {
