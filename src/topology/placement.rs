@@ -9,6 +9,11 @@
 //! - if all that had it are gone, the arc is *cold*: the next member of the settled layout owns it and begins empty.
 //!
 //! Writes go to all holders. Looking a key up is a binary search and allocates nothing. It is all the same at every node.
+//!
+//! All arcs are drawn anew for each view, while nobody serves: so the two layouts share a ring if they can, and what is looked up for one arc is
+//! in the memory of the one before.
+
+use std::rc::Rc;
 
 use super::MemberId;
 use super::ring::Ring;
@@ -18,7 +23,7 @@ use super::view::{Role, Settled, View};
 const PLACES: u64 = 1 << 32;
 
 /// A part of the circle, up to and including its last place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arc {
     last: u32,
     holders: Vec<u16>,
@@ -38,7 +43,9 @@ pub struct Placement {
 struct Layout<'v> {
     view: &'v View,
     members: &'v [Settled],
-    ring: Ring,
+    ring: Rc<Ring>,
+    /// How many members there are to hold a place, at most.
+    most: usize,
     /// The members that stand by for each, and nobody else.
     groups: Vec<Vec<usize>>,
     /// Takes part under this seat, for each member that has what it is to hold.
@@ -85,16 +92,16 @@ impl Placement {
     #[must_use]
     pub fn new(view: &View) -> Placement {
         let target = view.target();
-        let (settled, target) = (Layout::new(view, &view.settled), Layout::new(view, &target));
-        let mut places: Vec<u32> = settled.ring.points().chain(target.ring.points()).map(|(place, _)| place).collect();
-        places.sort_unstable();
-        places.dedup();
+        let settled = Layout::new(view, &view.settled, None);
+        let target = Layout::new(view, &target, Some(&settled));
+        let places = ends_of(&settled.ring, &target.ring);
         let mut arcs: Vec<Arc> = Vec::with_capacity(places.len());
+        let (mut arc, mut window) = (Arc::default(), Vec::new());
         for place in places {
-            let arc = arc_of(view, &settled, &target, place);
+            arc.draw(&settled, &target, place, &mut window);
             match arcs.last_mut() {
                 Some(last) if last.is_alike(&arc) => last.last = place,
-                _ => arcs.push(arc),
+                _ => arcs.push(arc.clone()),
             }
         }
         Placement { arcs }
@@ -159,13 +166,37 @@ impl Placement {
 }
 
 impl Arc {
+    /// Becomes the arc that ends at this place.
+    fn draw(&mut self, settled: &Layout<'_>, target: &Layout<'_>, place: u32, window: &mut Vec<usize>) {
+        settled.window_at(place, window);
+        self.holders.clear();
+        for role in [Role::Here, Role::Written] {
+            let in_role = window.iter().filter(|index| settled.members[**index].role == role);
+            self.holders.extend(in_role.filter_map(|index| settled.seats[*index]));
+        }
+        self.holders.truncate(if settled.view.first_only { 1 } else { usize::MAX });
+        self.is_cold = self.holders.is_empty();
+        target.window_at(place, window);
+        let aimed_at = || window.iter().filter_map(|index| target.seats[*index]);
+        if self.is_cold {
+            self.holders.extend(settled.first_left(place).or_else(|| aimed_at().next()));
+        }
+        (self.last, self.complete, self.wanted) = (place, self.holders.len() as u16, target.wanted(place) as u16);
+        for seat in aimed_at() {
+            if !self.holders.contains(&seat) {
+                self.holders.push(seat);
+            }
+        }
+    }
+
     fn is_alike(&self, other: &Arc) -> bool {
         (&self.holders, self.complete, self.wanted, self.is_cold) == (&other.holders, other.complete, other.wanted, other.is_cold)
     }
 }
 
 impl<'v> Layout<'v> {
-    fn new(view: &'v View, members: &'v [Settled]) -> Layout<'v> {
+    /// A layout of a view. It takes over the ring of another one that has the same members.
+    fn new(view: &'v View, members: &'v [Settled], other: Option<&Layout<'v>>) -> Layout<'v> {
         let is_named = view.copies == 0;
         let at = |address| members.iter().position(|member| member.card.address == address);
         let groups: Vec<Vec<usize>> =
@@ -173,21 +204,31 @@ impl<'v> Layout<'v> {
         // Who stands by for others and names nobody itself owns nothing; nodes that name each other all own.
         let stands_in = |index: &usize| members[*index].card.stand_ins.is_empty() && groups.iter().any(|group| group.contains(index));
         let on_ring = (0..members.len()).filter(|index| !stands_in(index));
-        let ring = Ring::new(on_ring.map(|index| (MemberId(index as u16), members[index].card.name.as_str(), members[index].card.weight)));
+        let is_alike = |other: &&Layout<'v>| members.iter().map(|member| &member.card).eq(other.members.iter().map(|member| &member.card));
+        let point = |index: usize| (MemberId(index as u16), members[index].card.name.as_str(), members[index].card.weight);
+        let ring = other.filter(is_alike).map_or_else(|| Rc::new(Ring::new(on_ring.map(point))), |other| Rc::clone(&other.ring));
+        let most = members.iter().filter(|member| member.role != Role::Skipped).count().min(view.copies as usize);
         let seat = |member: &Settled| view.seat_up(&member.card.name, member.card.incarnation).filter(|_| member.role.has_keys());
         let seats = members.iter().map(|member| seat(member).map(|seat| seat as u16)).collect();
-        Layout { view, members, ring, groups, seats }
+        Layout { view, members, ring, most, groups, seats }
     }
 
     /// The members that hold a place by this layout, gone ones included, in their order.
-    fn window(&self, place: u32) -> Vec<usize> {
+    fn window_at(&self, place: u32, window: &mut Vec<usize>) {
+        window.clear();
         let counts = |index: &usize| self.members[*index].role != Role::Skipped;
-        let around = self.ring.clockwise(self.ring.first_at(place)).map(MemberId::index);
+        let first = self.ring.first_at(place);
         if self.view.copies == 0 {
-            let mut groups = around.map(|index| self.group(index).filter(counts).collect::<Vec<usize>>());
-            return groups.find(|group| !group.is_empty()).unwrap_or_default();
+            let groups = self.ring.clockwise(first).map(|member| self.group(member.index()).filter(counts).collect::<Vec<usize>>());
+            return window.extend(groups.into_iter().find(|group| !group.is_empty()).unwrap_or_default());
         }
-        around.filter(counts).take(self.view.copies as usize).collect()
+        let mut around = self.ring.onward(first).map(MemberId::index).filter(counts);
+        while window.len() < self.most {
+            let Some(index) = around.next() else { return };
+            if !window.contains(&index) {
+                window.push(index);
+            }
+        }
     }
 
     fn group(&self, index: usize) -> impl Iterator<Item = usize> {
@@ -209,23 +250,15 @@ impl<'v> Layout<'v> {
     }
 }
 
-fn arc_of(view: &View, settled: &Layout<'_>, target: &Layout<'_>, place: u32) -> Arc {
-    let window = settled.window(place);
-    let in_role = |role: Role| window.iter().copied().filter(move |index| settled.members[*index].role == role);
-    let trusted = in_role(Role::Here).chain(in_role(Role::Written)).filter_map(|index| settled.seats[index]);
-    let mut holders: Vec<u16> = trusted.take(if view.first_only { 1 } else { usize::MAX }).collect();
-    let aimed_at: Vec<u16> = target.window(place).into_iter().filter_map(|index| target.seats[index]).collect();
-    let is_cold = holders.is_empty();
-    if is_cold {
-        holders.extend(settled.first_left(place).or(aimed_at.first().copied()));
+/// The last places of the arcs: the points of both rings, in order.
+fn ends_of(settled: &Rc<Ring>, target: &Rc<Ring>) -> Vec<u32> {
+    let mut places: Vec<u32> = settled.points().map(|(place, _)| place).collect();
+    if !Rc::ptr_eq(settled, target) {
+        places.extend(target.points().map(|(place, _)| place));
+        places.sort_unstable();
     }
-    let complete = holders.len() as u16;
-    for seat in aimed_at {
-        if !holders.contains(&seat) {
-            holders.push(seat);
-        }
-    }
-    Arc { last: place, holders, complete, wanted: target.wanted(place) as u16, is_cold }
+    places.dedup();
+    places
 }
 
 #[cfg(test)]
@@ -233,6 +266,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::prng::Prng;
     use crate::topology::membership::Card;
     use crate::topology::view::{Change, Past};
 
@@ -345,6 +379,46 @@ mod tests {
         assert!(spans.windows(2).all(|pair| u64::from(pair[0].1) + 1 == u64::from(pair[1].0)));
         for (from, to, arc) in placement.spans() {
             assert_eq!((placement.arc(from), placement.arc(to)), (Some(arc), Some(arc)));
+        }
+    }
+
+    /// The holders of a place and how many are complete, by the words of the page alone.
+    fn by_the_words(view: &View, place: u32) -> (Vec<usize>, usize) {
+        let target = view.target();
+        let window = |layout: &[Settled]| -> Vec<usize> {
+            let cards = layout.iter().enumerate();
+            let ring = Ring::new(cards.map(|(index, member)| (MemberId(index as u16), member.card.name.as_str(), member.card.weight)));
+            let around = ring.clockwise(ring.first_at(place)).map(MemberId::index);
+            around.filter(|index| layout[*index].role != Role::Skipped).take(view.copies as usize).collect()
+        };
+        let seat = |member: &Settled| view.seat_up(&member.card.name, member.card.incarnation).filter(|_| member.role.has_keys());
+        let mut holders: Vec<usize> = window(&view.settled).into_iter().filter_map(|index| seat(&view.settled[index])).collect();
+        let complete = holders.len();
+        for seat in window(&target).into_iter().filter_map(|index| seat(&target[index])) {
+            if !holders.contains(&seat) {
+                holders.push(seat);
+            }
+        }
+        (holders, complete)
+    }
+
+    #[test]
+    fn arcs_are_drawn_as_the_words_say_through_a_life_of_changes() {
+        let mut prng = Prng::new(5);
+        for copies in [2, 3, 9] {
+            let mut view = pool(&[8001, 8002, 8003, 8004], copies);
+            for step in 0..30 {
+                let out: Vec<usize> = view.up().filter(|_| prng.chance(1, 9)).take(1).collect();
+                let joins = prng.chance(1, 2).then(|| card(8001 + prng.below(6) as u16, 2 + step));
+                view = view.next(&Change { joins, settles: prng.chance(1, 2), ..staying(&view, &out) });
+                let placement = Placement::new(&view);
+                for place in (0..20).map(|_| prng.next_u64() as u32) {
+                    let arc = placement.arc(place).expect("an arc");
+                    if !arc.is_cold {
+                        assert_eq!((arc.holders().collect(), arc.complete().count()), by_the_words(&view, place));
+                    }
+                }
+            }
         }
     }
 }

@@ -117,11 +117,16 @@ impl Ring {
         self.points.iter().map(|point| (point.place, point.member))
     }
 
+    /// The members of the points from this number on, clockwise, once around: each as often as it has points.
+    pub fn onward(&self, point: usize) -> impl Iterator<Item = MemberId> {
+        let (before, after) = self.points.split_at(point.min(self.points.len()));
+        after.iter().chain(before).map(|point| point.member)
+    }
+
     /// The members clockwise from the point of this number, each once.
     pub fn clockwise(&self, point: usize) -> impl Iterator<Item = MemberId> {
         let mut seen: Vec<MemberId> = Vec::new();
-        let (before, after) = self.points.split_at(point.min(self.points.len()));
-        after.iter().chain(before).map(|point| point.member).filter(move |member| {
+        self.onward(point).filter(move |member| {
             let is_new = !seen.contains(member);
             if is_new {
                 seen.push(*member);
