@@ -9,8 +9,8 @@
 
 use crate::time::Mono;
 
-/// Nobody asks for anything if nobody has for so long: a load has its pauses, not least when it waits for this node.
-const QUIET_MS: u64 = 20;
+/// Nobody asks for anything if nobody has for so long: a load has its pauses, not least when it waits for this node or another one.
+const QUIET_MS: u64 = 250;
 
 /// What is left of a millisecond's work.
 #[derive(Clone, Copy, Debug, Default)]

@@ -30,8 +30,10 @@ use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
 use crate::topology::view::ViewId;
 
-/// Surveys under way to one holder.
+/// Surveys under way to one holder, and the entries that they are about: whoever is asked looks at as many of its own, twice, and several owners
+/// ask at once. One is always allowed.
 const SURVEYS_AT_ONCE: usize = 128;
+const SURVEYED_AT_ONCE: usize = 500;
 /// Bytes under way to one holder that it has not confirmed.
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// Changes under way to one holder that it has not confirmed.
@@ -66,7 +68,9 @@ enum Todo {
 struct Job {
     units: VecDeque<Unit>,
     all_units: usize,
-    surveyed: BTreeSet<Unit>,
+    /// Asked about and not answered yet, and how many entries were looked at for each.
+    surveyed: BTreeMap<Unit, usize>,
+    entries_surveyed: usize,
     queue: VecDeque<Todo>,
     /// Not confirmed: the number of the change and its bytes.
     under_way: VecDeque<(u64, usize)>,
@@ -109,7 +113,19 @@ impl Job {
     }
 
     fn may_survey(&self) -> bool {
-        self.surveyed.len() < SURVEYS_AT_ONCE && self.queue.len() < QUEUED_AT_MOST
+        self.surveyed.len() < SURVEYS_AT_ONCE && self.entries_surveyed < SURVEYED_AT_ONCE && self.queue.len() < QUEUED_AT_MOST
+    }
+
+    fn on_surveyed(&mut self, unit: Unit, entries: usize) {
+        self.surveyed.insert(unit, entries);
+        self.entries_surveyed += entries;
+    }
+
+    /// A survey is answered. False if it was not asked.
+    fn on_answered(&mut self, unit: Unit) -> bool {
+        let entries = self.surveyed.remove(&unit);
+        self.entries_surveyed -= entries.unwrap_or_default();
+        entries.is_some()
     }
 
     fn has_room(&self) -> bool {
@@ -232,8 +248,9 @@ impl Node {
         let Some(job) = jobs.get_mut(&member) else { return };
         while job.may_survey() && allowance.is_left() {
             let Some((from, to)) = job.units.pop_front() else { return };
-            allowance.spend(MESSAGE_COST + self.cache.partition_len(partition_of(from)));
-            job.surveyed.insert((from, to));
+            let entries = self.cache.partition_len(partition_of(from));
+            allowance.spend(MESSAGE_COST + entries);
+            job.on_surveyed((from, to), entries);
             let digest = digest_in(&self.cache, (from, to), now.mono);
             out.send(link, &Message::Survey { view: pact.id, from, to, digest });
         }
@@ -287,7 +304,7 @@ impl Node {
     ) {
         let (Some(member), Some(pact)) = (self.member_dialled(link), &self.pact) else { return };
         let Some(job) = self.filling.jobs.get_mut(&member).filter(|_| pact.id == view) else { return };
-        if !job.surveyed.remove(&unit) {
+        if !job.on_answered(unit) {
             return;
         }
         let Some(list) = list else { return };
