@@ -432,3 +432,19 @@ pub(super) fn is_in_one_partition((from, to): Unit) -> bool {
 
 /// The places of one partition.
 pub(super) const PARTITION_PLACES: u32 = ((1u64 << 32) / PARTITIONS as u64) as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_asked_about_so_many_entries_at_once_and_about_one_unit_however_large() {
+        let mut job = Job::new(VecDeque::new(), Mono(0));
+        job.on_surveyed((0, 1), 10 * SURVEYED_AT_ONCE);
+        assert!(!job.may_survey());
+        assert!(job.on_answered((0, 1)) && !job.on_answered((0, 1)));
+        (0..4).for_each(|place| job.on_surveyed((place, place), SURVEYED_AT_ONCE / 4));
+        assert!(!job.may_survey());
+        assert!(job.on_answered((3, 3)) && job.may_survey());
+    }
+}
