@@ -267,7 +267,7 @@ impl<'a> Frame<'a> {
             b"" => self.order(Admin::Stats, Kind::Stats),
             b"settings" => self.order(Admin::Settings, Kind::Stats),
             b"reset" => self.order(Admin::ResetStats, Kind::Stats),
-            b"items" | b"slabs" | b"sizes" | b"conns" => self.say(true, b""),
+            b"items" | b"slabs" | b"sizes" | b"conns" | b"detail on" | b"detail off" | b"detail dump" => self.say(true, b""),
             _ => answer(self.whole(), self.form(Kind::Change).error(Status::NotFound)),
         }
     }

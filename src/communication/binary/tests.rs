@@ -110,6 +110,14 @@ fn a_set_that_is_too_large_takes_the_old_value_with_it() {
 }
 
 #[test]
+fn statistics_that_there_are_not_are_an_empty_list() {
+    for what in ["items", "slabs", "detail on", "detail off", "detail dump"] {
+        let (requests, statuses, _) = feed(&frame(0x10, b"", what.as_bytes(), b"", 0), usize::MAX);
+        assert_eq!((requests.len(), &statuses[..]), (0, &[0][..]), "{what}");
+    }
+}
+
+#[test]
 fn lengths_that_contradict_each_other_end_the_connection() {
     let mut bytes = frame(0x00, b"", b"key", b"", 0);
     bytes[11] = 2;

@@ -281,7 +281,7 @@ impl From<Form> for protocol::Form {
 
 /// What a line says that a value follows; `None` if its verb is not of that kind.
 fn storage_of<'a>(verb: &[u8], words: Words<'a>) -> Option<Storage<'a>> {
-    if verb == b"ms" { Some(meta::storage(words)) } else { Verb::of(verb).map(|verb| verb.parse(words)) }
+    if verb == b"ms" { meta::storage(words) } else { Verb::of(verb).map(|verb| verb.parse(words)) }
 }
 
 /// A line answered by itself.
@@ -453,7 +453,6 @@ mod tests {
             "set k 0",
             "set",
             "ms k -1 c",
-            "ms k",
         ] {
             let bytes = format!("{line}\r\n{line} noreply\r\ndelete canary\r\nversion\r\n");
             assert_eq!(whole(bytes), [said(BAD), said(BAD), Seen::Closed(String::new())], "{line}");
@@ -522,12 +521,14 @@ mod tests {
     fn each_bad_line_has_its_answer() {
         let long = "k".repeat(251);
         for (line, text) in [
-            ("", "ERROR\r\n"),
-            ("  ", "ERROR\r\n"),
+            ("", BAD),
+            ("  ", BAD),
             ("x", "ERROR\r\n"),
             ("GET k", "ERROR\r\n"),
             ("bogus noreply", "ERROR\r\n"),
             ("mg", BAD),
+            ("ms", BAD),
+            ("ms k", BAD),
             ("mn", "MN\r\n"),
             ("get", BAD),
             ("gets ", BAD),

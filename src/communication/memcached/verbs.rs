@@ -31,6 +31,7 @@ pub(super) fn parse<'a>(verb: &[u8], words: Words<'a>, consumed: usize) -> Parse
         b"version" => version(consumed),
         b"verbosity" => verbosity(words, consumed),
         b"stats" => stats(words, consumed),
+        b"" => answer(consumed, BAD_FORMAT),
         b"quit" => Parsed::Close { bytes: Cow::Borrowed(b"") },
         b"shutdown" => answer(consumed, NO_SHUTDOWN),
         // There are no slabs to move here; so memcached answers a line of this kind that it cannot use.

@@ -56,6 +56,7 @@ pub(super) fn parse<'a>(verb: &[u8], words: Words<'a>, consumed: usize) -> Optio
         b"md" => delete(words),
         b"ma" => count(words),
         b"me" => debug(words),
+        b"ms" => Err(BAD_FORMAT),
         b"mn" => return Some(answer(consumed, NO_OPERATION)),
         _ => return None,
     };
@@ -65,14 +66,14 @@ pub(super) fn parse<'a>(verb: &[u8], words: Words<'a>, consumed: usize) -> Optio
     })
 }
 
-/// Reads the words behind `ms`, which a value follows.
-pub(super) fn storage(mut words: Words<'_>) -> Storage<'_> {
-    let Some(key) = words.next() else { return Storage::Endless };
-    let Some(length) = words.next().and_then(length) else { return Storage::Endless };
-    match set(key, length, words) {
+/// Reads the words behind `ms`, which a value follows; not if there are too few of them to say how long it is.
+pub(super) fn storage(mut words: Words<'_>) -> Option<Storage<'_>> {
+    let (key, length_word) = (words.next()?, words.next()?);
+    let Some(length) = length(length_word) else { return Some(Storage::Endless) };
+    Some(match set(key, length, words) {
         Ok(header) => Storage::Header(header),
         Err(error) => Storage::Refused { length, quiet: false, error },
-    }
+    })
 }
 
 /// `mg key flags...`
@@ -194,7 +195,7 @@ mod tests {
     }
 
     fn header(line: &str) -> Header<'_> {
-        let Storage::Header(header) = storage(Words::of(line.as_bytes())) else { panic!("{line}") };
+        let Some(Storage::Header(header)) = storage(Words::of(line.as_bytes())) else { panic!("{line}") };
         header
     }
 
