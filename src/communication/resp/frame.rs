@@ -9,6 +9,8 @@
 //! is held against its limit before a byte of what it announces is waited for. Once all are there, [`Args`] cuts them out of the
 //! connection's buffer again, one by one: nothing is copied and nothing allocated.
 
+use std::borrow::Cow;
+
 use memchr::memchr;
 
 use crate::config::Limits;
@@ -32,7 +34,7 @@ pub(super) enum Frame<'a> {
     /// A command of so many bytes, as a line: its text.
     Inline(usize, &'a [u8]),
     /// No command, and nobody knows where the next one begins. The reason.
-    Invalid(&'static str),
+    Invalid(Cow<'static, str>),
 }
 
 /// How far the command at the front of the input has been looked at.
@@ -72,13 +74,13 @@ impl Framer {
     fn begin<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Frame<'a> {
         match header(input, b'*') {
             Header::NotYet => Frame::Incomplete,
-            Header::Number(count, _) if count > MOST_ARGUMENTS => Frame::Invalid("invalid multibulk length"),
+            Header::Number(count, _) if count > MOST_ARGUMENTS => Frame::Invalid(Cow::Borrowed("invalid multibulk length")),
             Header::Number(0, header) | Header::Negative(header) => Frame::Nothing(header),
             Header::Number(count, header) => {
                 self.at = header;
                 self.strings(Array { header, count: count as usize, left: count as usize }, input, limits)
             }
-            Header::Bad => Frame::Invalid("invalid multibulk length"),
+            Header::Bad => Frame::Invalid(Cow::Borrowed("invalid multibulk length")),
         }
     }
 
@@ -92,12 +94,12 @@ impl Framer {
             };
             let end = begins + length + 2;
             if end > most {
-                return Frame::Invalid("the command is too large");
+                return Frame::Invalid(Cow::Borrowed("the command is too large"));
             }
             match input.get(end - 2..end) {
                 None => break,
                 Some(b"\r\n") => (self.at, array.left) = (end, array.left - 1),
-                Some(_) => return Frame::Invalid("a string is longer than announced"),
+                Some(_) => return Frame::Invalid(Cow::Borrowed("a string is longer than announced")),
             }
         }
         if array.left > 0 {
@@ -110,7 +112,7 @@ impl Framer {
     fn line<'a>(&mut self, input: &'a [u8], limits: &Limits) -> Frame<'a> {
         let end = memchr(b'\n', &input[self.at..]).map(|found| self.at + found);
         if end.unwrap_or(input.len()) > limits.max_line {
-            return Frame::Invalid("too big inline request");
+            return Frame::Invalid(Cow::Borrowed("too big inline request"));
         }
         let Some(end) = end else {
             self.at = input.len();
@@ -144,19 +146,24 @@ fn header(input: &[u8], mark: u8) -> Header {
 }
 
 /// The length that `$LENGTH\r\n` announces, and its own; nothing if it is not all there.
-fn bulk(input: &[u8], limits: &Limits) -> Result<Option<(usize, usize)>, &'static str> {
+fn bulk(input: &[u8], limits: &Limits) -> Result<Option<(usize, usize)>, Cow<'static, str>> {
     match input.first() {
         None => Ok(None),
         Some(b'$') => match header(input, b'$') {
             Header::NotYet => Ok(None),
             Header::Number(length, header) => {
                 let fits = usize::try_from(length).ok().filter(|length| *length <= limits.max_value.max(limits.max_line));
-                fits.map(|length| Some((length, header))).ok_or("invalid bulk length: more than limits.max_value")
+                fits.map(|length| Some((length, header))).ok_or(Cow::Borrowed("invalid bulk length: more than limits.max_value"))
             }
-            Header::Negative(_) | Header::Bad => Err("invalid bulk length"),
+            Header::Negative(_) | Header::Bad => Err(Cow::Borrowed("invalid bulk length")),
         },
-        Some(_) => Err("expected '$'"),
+        Some(other) => Err(Cow::Owned(format!("expected '$', got '{}'", printable(*other)))),
     }
+}
+
+/// A byte as it can stand in a line.
+fn printable(byte: u8) -> char {
+    if byte.is_ascii_graphic() { char::from(byte) } else { ' ' }
 }
 
 fn digits_of(digits: &[u8]) -> Option<u64> {
@@ -329,7 +336,7 @@ mod tests {
         assert_eq!(framed(b"PING\r\n"), Frame::Inline(6, b"PING"));
         assert_eq!(framed(b" PING \n"), Frame::Inline(7, b"PING"));
         assert_eq!(framed(b"\r\n"), Frame::Nothing(2));
-        assert_eq!(framed(&[b'x'; 66]), Frame::Invalid("too big inline request"));
+        assert_eq!(framed(&[b'x'; 66]), Frame::Invalid("too big inline request".into()));
     }
 
     #[test]
@@ -339,13 +346,13 @@ mod tests {
             (b"*x\r\n", "invalid multibulk length"),
             (b"*1\n", "invalid multibulk length"),
             (b"*00000000000000000000000000000000000001", "invalid multibulk length"),
-            (b"*1\r\n+OK\r\n", "expected '$'"),
+            (b"*1\r\n+OK\r\n", "expected '$', got '+'"),
             (b"*1\r\n$-1\r\n", "invalid bulk length"),
             (b"*1\r\n$65\r\n", "invalid bulk length: more than limits.max_value"),
             (b"*1\r\n$99999999999999999999\r\n", "invalid bulk length"),
             (b"*1\r\n$4\r\nPING\nx", "a string is longer than announced"),
         ] {
-            assert_eq!(framed(bytes), Frame::Invalid(why), "{}", bytes.escape_ascii());
+            assert_eq!(framed(bytes), Frame::Invalid(why.into()), "{}", bytes.escape_ascii());
         }
     }
 
