@@ -8,5 +8,5 @@ use super::dialogue;
 /// Holds the parser to its promises.
 pub fn run(data: &[u8]) {
     dialogue::check_sniffing(data);
-    dialogue::check(data, || Dialect::Resp(Box::new(resp::Parser::new(1))));
+    dialogue::check(data, || Dialect::Resp(Box::new(resp::Parser::new(1, None))));
 }

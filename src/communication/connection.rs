@@ -541,7 +541,7 @@ mod tests {
         let limits = Config::default().limits;
         let input = b"*4\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n";
         for elsewhere in [false, true] {
-            let mut dialect = Dialect::Resp(Box::new(resp::Parser::new(1)));
+            let mut dialect = Dialect::Resp(Box::new(resp::Parser::new(1, None)));
             let (mut output, mut at, mut owed) = (Output::default(), 0, Vec::new());
             output.limit_held(25);
             loop {

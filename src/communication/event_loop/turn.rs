@@ -346,7 +346,7 @@ impl EventLoop {
             Sniffed::Memcached => Dialect::Memcached(memcached::Parser::default()),
             Sniffed::Binary => Dialect::Binary(binary::Parser::default()),
             Sniffed::Http => Dialect::Http(http::Parser::new(visitor(socket, &self.hosts))),
-            Sniffed::Resp => Dialect::Resp(Box::new(resp::Parser::new(socket.name))),
+            Sniffed::Resp => Dialect::Resp(Box::new(resp::Parser::new(socket.name, addresses(socket)))),
         };
         socket.kind = Kind::Client;
         self.table.outputs[token].limit_held(self.config.limits.max_output);
@@ -454,6 +454,11 @@ fn emptied<'b>(mut batch: Vec<Item<'_>>) -> Vec<Item<'b>> {
     batch.clear();
     batch.shrink_to(KEPT_ITEMS);
     batch.into_iter().map(|_| -> Item<'b> { unreachable!("the batch is empty") }).collect()
+}
+
+/// Who has dialled whom.
+fn addresses(socket: &Socket) -> Option<(SocketAddr, SocketAddr)> {
+    socket.stream.peer_addr().ok().zip(socket.stream.local_addr().ok())
 }
 
 /// Who speaks HTTP on this socket.

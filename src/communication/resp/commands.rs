@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::compose::{Kind, error};
 use super::frame::Args;
 use super::session::Session;
-use super::{keys, scripts, server, strings, transaction};
+use super::{client, keys, scripts, server, settings, strings, transaction};
 use crate::node::command::Request;
 
 /// The longest name.
@@ -92,14 +92,15 @@ const fn at_once(name: &'static str, arity: i8, handler: Handler) -> Spec {
 }
 
 /// In the order of the alphabet, which the look-up needs.
-pub(super) static COMMANDS: [Spec; 72] = [
+pub(super) static COMMANDS: [Spec; 74] = [
     writes("append", 3, ONE_KEY, strings::append),
     reads("auth", -2, NO_KEYS, server::auth),
-    reads("client", -2, NO_KEYS, server::client),
+    reads("client", -2, NO_KEYS, client::client),
     reads("cluster", -2, NO_KEYS, server::cluster),
     reads("command", -1, NO_KEYS, server::command),
-    reads("config", -2, NO_KEYS, server::config),
+    reads("config", -2, NO_KEYS, settings::config),
     reads("dbsize", 1, NO_KEYS, keys::dbsize),
+    reads("debug", -2, NO_KEYS, server::debug),
     writes("decr", 2, ONE_KEY, strings::decr),
     writes("decrby", 3, ONE_KEY, strings::decrby),
     writes("del", -2, ALL_KEYS, keys::del),
@@ -114,6 +115,7 @@ pub(super) static COMMANDS: [Spec; 72] = [
     reads("expiretime", 2, ONE_KEY, keys::expiretime),
     writes("flushall", -1, NO_KEYS, keys::flushall),
     writes("flushdb", -1, NO_KEYS, keys::flushdb),
+    reads("function", -2, NO_KEYS, scripts::function),
     reads("get", 2, ONE_KEY, strings::get),
     writes("getdel", 2, ONE_KEY, strings::getdel),
     writes("getex", -2, ONE_KEY, strings::getex),

@@ -13,10 +13,12 @@
 //! Several keys may have several owners, so a command of several is several requests, whose replies are held back until all are there: an
 //! error takes the place of the whole. Nothing is undone then: what was written before the error stays.
 //!
-//! `frame` finds where a command ends; `commands` is the table; `strings`, `keys`, `server`, `transaction` and `scripts` handle its lines;
-//! `session` is what a connection has told of itself, `database` how sixteen key spaces lie in one; `compose` and `info` write replies.
+//! `frame` finds where a command ends; `commands` is the table; `strings`, `keys`, `client`, `settings`, `server`, `transaction` and `scripts`
+//! handle its lines; `session` is what a connection has told of itself, `database` how sixteen key spaces lie in one; `compose` and `info`
+//! write replies.
 //! Not here: lists, sets, hashes, streams, subscriptions, scripts at large, and a cluster's slots.
 
+mod client;
 mod commands;
 mod compose;
 mod database;
@@ -26,12 +28,14 @@ mod keys;
 mod scripts;
 mod server;
 mod session;
+mod settings;
 mod strings;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 use self::commands::{Call, Each, LONGEST_NAME, Step, find, unknown};
 use self::compose::{Kind, NO_AUTH, OK, error};
@@ -90,10 +94,10 @@ struct Replay {
 }
 
 impl Parser {
-    /// For the connection of this number, which its client may ask for.
+    /// For the connection of this number and between these addresses, for which its client may ask.
     #[must_use]
-    pub fn new(connection: u64) -> Parser {
-        Parser { session: Session::of(connection & i64::MAX as u64), ..Parser::default() }
+    pub fn new(connection: u64, addresses: Option<(SocketAddr, SocketAddr)>) -> Parser {
+        Parser { session: Session::of(connection & i64::MAX as u64, addresses), ..Parser::default() }
     }
 
     /// The wall clock, in milliseconds since 1970: what comes next has come now.

@@ -178,6 +178,16 @@ pub(super) fn script<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> 
     Ok(Step::Say(Cow::Owned(answer)))
 }
 
+/// `FUNCTION FLUSH [SYNC | ASYNC] | LIST`: there are none, so they are soon removed and listed.
+pub(super) fn function<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    let [word] = call.words()?;
+    match &word.to_ascii_uppercase()[..] {
+        b"FLUSH" => Ok(Step::Say(Cow::Borrowed(OK))),
+        b"LIST" => Ok(Step::Say(Cow::Borrowed(b"*0\r\n"))),
+        _ => Err(call.unknown_subcommand(word)),
+    }
+}
+
 fn not_known() -> Refusal {
     refuse("ERR scripts are not supported, but for the locks of well-known clients")
 }

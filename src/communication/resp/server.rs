@@ -5,40 +5,25 @@
 
 use std::borrow::Cow;
 
+use super::client::checked_name;
 use super::commands::{COMMANDS, Call, Handled, Refusal, Spec, Step, find, refuse, repeated};
-use super::compose::{HELLO_NO_AUTH, Kind, OK, PONG, RESET, WRONG_PASSWORD, error, null, push_map, push_number};
+use super::compose::{HELLO_NO_AUTH, Kind, OK, PONG, RESET, WRONG_PASSWORD, error, push_map, push_number};
 use super::database::{DATABASES, Database};
 use super::frame::{Args, push_header, push_string};
 use super::info::{REDIS_VERSION, Sections};
-use super::keys::lower;
 use super::session::Session;
 use super::strings::{integer, syntax};
 use crate::communication::access::Access;
-use crate::glob;
 use crate::node::command::{Admin, Request};
 
 const NO_CLUSTER: &[u8] = b"-ERR This instance has cluster support disabled\r\n";
-const LOLWUT: &[u8] = b"A spider on its web: it feels each thread that breaks.\n";
+const LOLWUT: &[u8] = b"A spider on its web: it feels each thread that breaks.\nRedis ver. 7.2.4\n";
 
-/// What `CONFIG GET` tells: what clients look at before they begin.
-const SETTINGS: [(&str, &str); 10] = [
-    ("maxmemory", "0"),
-    ("maxmemory-policy", "allkeys-lru"),
-    ("save", ""),
-    ("appendonly", "no"),
-    ("databases", "16"),
-    ("timeout", "0"),
-    ("notify-keyspace-events", ""),
-    ("cluster-enabled", "no"),
-    ("slave-read-only", "yes"),
-    ("replica-read-only", "yes"),
-];
-
-fn say<'a>(bytes: impl Into<Cow<'static, [u8]>>) -> Handled<'a> {
+pub(super) fn say<'a>(bytes: impl Into<Cow<'static, [u8]>>) -> Handled<'a> {
     Ok(Step::Say(bytes.into()))
 }
 
-fn ok<'a>() -> Handled<'a> {
+pub(super) fn ok<'a>() -> Handled<'a> {
     say(OK)
 }
 
@@ -46,7 +31,7 @@ fn empty_array<'a>() -> Handled<'a> {
     say(&b"*0\r\n"[..])
 }
 
-fn string(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn string(bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     push_string(bytes, &mut answer);
     answer
@@ -165,58 +150,6 @@ fn check_user(session: &Session, user: &[u8]) -> Result<(), Refusal> {
     if user == b"default" || session.access != Access::Open { Ok(()) } else { Err(Cow::Borrowed(WRONG_PASSWORD)) }
 }
 
-fn checked_name(name: &[u8]) -> Result<&[u8], Refusal> {
-    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        return Ok(name);
-    }
-    Err(refuse("ERR Client names cannot contain spaces, newlines or special characters."))
-}
-
-pub(super) fn client<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
-    let [word] = call.words()?;
-    let mut number = Vec::new();
-    match &word.to_ascii_uppercase()[..] {
-        b"SETNAME" => {
-            let [_, name] = call.words()?;
-            session.name = checked_name(name)?.to_vec();
-            ok()
-        }
-        b"GETNAME" if session.name.is_empty() => say(null(session.resp3)),
-        b"GETNAME" => say(string(&session.name)),
-        b"ID" => {
-            push_number(session.id.cast_signed(), &mut number);
-            say(number)
-        }
-        b"LIST" => say(string(&[&line_of(session)[..], b"\n"].concat())),
-        b"INFO" => say(string(&[&line_of(session)[..], b"\n"].concat())),
-        b"SETINFO" => set_info(call),
-        b"NO-EVICT" | b"NO-TOUCH" => match call.words()? {
-            [_, switch] if switch.eq_ignore_ascii_case(b"ON") || switch.eq_ignore_ascii_case(b"OFF") => ok(),
-            _ => Err(syntax()),
-        },
-        b"GETREDIR" => say(&b":-1\r\n"[..]),
-        _ => Err(call.unknown_subcommand(word)),
-    }
-}
-
-/// `CLIENT SETINFO LIB-NAME | LIB-VER text`: taken note of politely, and that is all.
-fn set_info<'a>(call: &Call<'a>) -> Handled<'a> {
-    let [_, option, text] = call.words().map_err(|_| refuse("ERR wrong number of arguments for 'client|setinfo' command"))?;
-    let known = option.eq_ignore_ascii_case(b"LIB-NAME") || option.eq_ignore_ascii_case(b"LIB-VER");
-    match (known, checked_name(text)) {
-        (false, _) => Err(refuse(format!("ERR Unrecognized option '{}'", repeated(option)))),
-        (true, Err(_)) => Err(refuse(format!("ERR {} cannot contain spaces, newlines or special characters.", lower(option)))),
-        (true, Ok(_)) => ok(),
-    }
-}
-
-/// This connection alone: a node tells nobody who else is connected.
-fn line_of(session: &Session) -> Vec<u8> {
-    let name = String::from_utf8_lossy(&session.name);
-    let Session { id, resp3, database, .. } = session;
-    format!("id={id} name={name} db={} resp={} flags=N", database.0, if *resp3 { 3 } else { 2 }).into_bytes()
-}
-
 pub(super) fn cluster<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
     say(NO_CLUSTER)
 }
@@ -262,32 +195,6 @@ impl Spec {
         let (first, last, step) = self.keys;
         [first, last, step].iter().for_each(|place| push_number((*place).into(), answer));
         answer.extend_from_slice(b"*0\r\n*0\r\n*0\r\n*0\r\n");
-    }
-}
-
-/// `CONFIG GET pattern... | SET | RESETSTAT`
-pub(super) fn config<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
-    let [word] = call.words()?;
-    match &word.to_ascii_uppercase()[..] {
-        b"GET" if call.args.len() > 1 => {
-            let fits = |name: &str| call.behind(1).any(|pattern| glob::fits(&pattern.to_ascii_lowercase(), name.as_bytes()));
-            let told: Vec<_> = SETTINGS.iter().filter(|(name, _)| fits(name)).collect();
-            let mut answer = Vec::new();
-            push_map(session.resp3, told.len(), &mut answer);
-            told.iter().flat_map(|(name, value)| [name, value]).for_each(|text| push_string(text.as_bytes(), &mut answer));
-            say(answer)
-        }
-        b"SET" if call.args.len() > 2 => {
-            let option = call.behind(1).next().unwrap_or_default();
-            Err(refuse(format!(
-                "ERR CONFIG SET failed (possibly related to argument '{}') - options are set in the configuration file",
-                repeated(option)
-            )))
-        }
-        b"RESETSTAT" => Ok(Step::Ask(Request::Admin(Admin::ResetStats), Kind::Ok)),
-        b"REWRITE" => Err(refuse("ERR The server is running without a config file")),
-        b"GET" | b"SET" => Err(refuse(format!("ERR wrong number of arguments for 'config|{}' command", lower(word)))),
-        _ => Err(call.unknown_subcommand(word)),
     }
 }
 
@@ -348,6 +255,17 @@ pub(super) fn latency<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
 
 pub(super) fn lolwut<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
     say(string(LOLWUT))
+}
+
+/// `DEBUG ERROR text`: answers with that error, which tests of clients ask for. There is nothing else to look into here.
+pub(super) fn debug<'a>(_: &mut Session, call: &Call<'a>) -> Handled<'a> {
+    match call.words()? {
+        [word] if !word.eq_ignore_ascii_case(b"ERROR") => Err(refuse("ERR DEBUG command not allowed, but for DEBUG ERROR")),
+        _ => {
+            let [_, text] = call.words()?;
+            Err(refuse(repeated(text).replace(['\r', '\n'], " ")))
+        }
+    }
 }
 
 pub(super) fn shutdown<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {

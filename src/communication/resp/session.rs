@@ -1,9 +1,13 @@
 //! What a connection has told of itself: the version of the protocol, the database, its name, the commands it has queued.
 
+use std::net::SocketAddr;
+
+use super::client::Caller;
 use super::commands::{Handled, Refusal, Step, refuse};
 use super::compose::{Kind, TOO_LARGE};
 use super::database::Database;
 use super::scripts::Learnt;
+use super::settings::Tuned;
 use super::transaction::Queue;
 use crate::communication::access::Access;
 use crate::node::command::{Action, Command, Guard, Removal, Renewal, Request, Store, Terms};
@@ -19,6 +23,10 @@ pub(super) struct Session {
     pub(super) id: u64,
     /// Commands between `MULTI` and `EXEC`.
     pub(super) queue: Option<Queue>,
+    /// What it has tuned.
+    pub(super) tuned: Tuned,
+    /// Who it is.
+    pub(super) caller: Caller,
     /// Scripts that this connection has loaded.
     pub(super) learnt: Learnt,
     /// The wall clock when the present command came, in milliseconds since 1970.
@@ -35,9 +43,9 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The state of a connection of this number that has said nothing.
-    pub(super) fn of(id: u64) -> Session {
-        Session { id, ..Session::default() }
+    /// The state of a connection of this number that has said nothing, and between which addresses it is.
+    pub(super) fn of(id: u64, addresses: Option<(SocketAddr, SocketAddr)>) -> Session {
+        Session { id, caller: Caller::between(addresses), ..Session::default() }
     }
 
     /// A request about `key`, as it is called in the present database.
@@ -77,7 +85,8 @@ impl Session {
     pub(super) fn reset(&mut self) {
         let Session { id, now_ms, access, max_key, max_value, dice, .. } = *self;
         let learnt = std::mem::take(&mut self.learnt);
-        *self = Session { id, now_ms, access, max_key, max_value, dice, learnt, ..Session::default() };
+        let caller = std::mem::take(&mut self.caller);
+        *self = Session { id, now_ms, access, max_key, max_value, dice, learnt, caller, ..Session::default() };
     }
 }
 

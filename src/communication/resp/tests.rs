@@ -28,7 +28,7 @@ const SECRET: &[u8] = b"secret";
 
 /// The same, for a client who may do so much until it shows a password.
 fn feed_as(mut access: Access, bytes: &[u8], mut step: impl FnMut() -> usize) -> (Vec<Seen>, usize) {
-    let (mut parser, limits, mut seen, mut start, mut end) = (Parser::new(7), limits(), Vec::new(), 0, 0);
+    let (mut parser, limits, mut seen, mut start, mut end) = (Parser::new(7, None), limits(), Vec::new(), 0, 0);
     loop {
         let input = &bytes[start..end];
         start += match parser.next(input, &limits, access) {
@@ -153,7 +153,7 @@ fn what_is_queued_is_played_in_order_when_it_is_executed() {
 
 #[test]
 fn what_is_queued_counts_as_held_until_it_is_carried_out() {
-    let (mut parser, limits) = (Parser::new(7), limits());
+    let (mut parser, limits) = (Parser::new(7, None), limits());
     let value = "v".repeat(900);
     for (line, least, most) in [("MULTI", 0, 0), (&*format!("SET k {value}"), 900, 4000), ("GET k", 900, 4000), ("EXEC", 900, 4000)] {
         let command = array_of_line(line.as_bytes()).expect("a line");
