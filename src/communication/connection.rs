@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 
 use super::lanes::{Lanes, Next};
 use super::peer;
-use super::protocol::{Composed, Form, Group};
+use super::protocol::{Composed, Form, Group, Heard};
 use crate::node::message::Message;
 use crate::node::reply::{Failure, Reply};
 
@@ -46,6 +46,8 @@ pub struct Output {
     replies: Replies,
     /// Of a link.
     lanes: Option<Box<Lanes>>,
+    /// What the parser has not yet been told.
+    heard: Vec<Heard>,
 }
 
 /// The replies owed to a client.
@@ -111,6 +113,7 @@ impl Output {
     /// The reply to the request of this number.
     pub fn answer(&mut self, number: u64, key: &[u8], reply: &Reply<'_>) {
         let Some((form, index)) = self.replies.asked(number) else { return };
+        self.heard.extend(form.heard(reply));
         if self.replies.is_too_much(form, reply) {
             return self.answer_in(form, index, key, &Reply::Failed(&Failure::Refused(TOO_MUCH.into())));
         }
@@ -133,6 +136,11 @@ impl Output {
         piece.composed = form.compose(key, reply, &mut bytes);
         self.replies.owed_bytes += bytes.len();
         piece.state = State::Ready(bytes);
+    }
+
+    /// What has come of requests that a parser wants to hear of, since the last time.
+    pub fn take_heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.heard)
     }
 
     /// Adds what the dialect answers by itself; it takes a number like any reply.

@@ -21,6 +21,7 @@ use std::borrow::Cow;
 
 use super::access::Access;
 use super::{binary, http, memcached, resp};
+use crate::caching::Version;
 use crate::config::Limits;
 use crate::node::command::Request;
 use crate::node::reply::Reply;
@@ -113,6 +114,31 @@ pub struct Composed {
     pub close: bool,
 }
 
+/// What a parser wants to know of a reply, beside what its client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The number by which it was asked.
+    pub number: u32,
+    /// What the reply says of its key.
+    pub seen: Sighting,
+}
+
+/// How a key was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// With this version.
+    Version {
+        /// The version.
+        version: Version,
+        /// The value will end by itself.
+        ends: bool,
+    },
+    /// Not at all.
+    Nothing,
+    /// Nobody could say.
+    Unknown,
+}
+
 impl Form {
     /// The place in its group of a reply in this form.
     #[must_use]
@@ -130,6 +156,15 @@ impl Form {
         match self {
             Form::Memcached(_) | Form::Binary(_) | Form::Resp(_) => false,
             Form::Http(form) => form.tells_no_secret(),
+        }
+    }
+
+    /// What the parser is to hear of `reply`.
+    #[must_use]
+    pub fn heard(&self, reply: &Reply<'_>) -> Option<Heard> {
+        match self {
+            Form::Resp(form) => form.heard(reply),
+            Form::Memcached(_) | Form::Binary(_) | Form::Http(_) => None,
         }
     }
 
@@ -225,6 +260,19 @@ impl Dialect {
         if let Dialect::Resp(parser) = self {
             parser.set_clock(now_ms);
         }
+    }
+
+    /// What a request asked for itself has come to this.
+    pub fn hear(&mut self, heard: Heard) {
+        if let Dialect::Resp(parser) = self {
+            parser.hear(heard);
+        }
+    }
+
+    /// Can nothing be taken off the input before a reply was heard?
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Dialect::Resp(parser) if parser.is_waiting())
     }
 
     /// The last word to a client for whose command there is no room.

@@ -63,6 +63,47 @@ fn who_takes_a_value_away_is_given_it_by_the_next_owner_too() {
     }
 }
 
+#[test]
+fn what_is_watched_at_one_node_is_seen_to_change_at_another() {
+    let pool = Pool::start();
+    let (mut watching, mut writing) = (pool.nodes[0].client(), pool.nodes[1].client());
+    let keys: Vec<String> = (0..20).map(|number| format!("k{number}")).collect();
+    let watch = format!("WATCH {}", keys.join(" "));
+    for (number, key) in keys.iter().enumerate() {
+        assert_eq!(ask(&mut watching, &watch), "OK");
+        assert_eq!(ask(&mut writing, &format!("SET {key} {number}")), "OK");
+        watching.send(format!("MULTI\r\nSET {key} lost\r\nEXEC\r\n"));
+        assert_eq!(list(&mut watching, 2), ["OK", "QUEUED"]);
+        assert_eq!(watching.line(), "*-1", "{key}");
+        assert_eq!(ask(&mut watching, &format!("GET {key}")), format!("\"{number}\""));
+    }
+    watching.send(format!("{watch}\r\nMULTI\r\nINCR k1\r\nINCR k2\r\nGET k3\r\nEXEC\r\nGET k2\r\n"));
+    assert_eq!(list(&mut watching, 7), ["OK", "OK", "QUEUED", "QUEUED", "QUEUED", "[:2, :3, \"3\"]", "\"3\""]);
+}
+
+#[test]
+fn no_increment_is_lost_between_a_watch_and_its_exec() {
+    let pool = Pool::start();
+    assert_eq!(ask(&mut pool.nodes[0].client(), "SET sum 0"), "OK");
+    let mut clients: Vec<Client> = pool.nodes.iter().map(Node::client).collect();
+    let mut done = 0;
+    for _ in 0..100 {
+        for client in &mut clients {
+            assert_eq!(ask(client, "WATCH sum"), "OK");
+        }
+        let seen = ask(&mut clients[0], "GET sum");
+        let next = seen.trim_matches('"').parse::<u64>().expect("a number") + 1;
+        // All of them at once: whoever comes second has looked at a value that is no more.
+        clients.iter_mut().for_each(|client| client.send(format!("MULTI\r\nSET sum {next}\r\nEXEC\r\n")));
+        for client in &mut clients {
+            assert_eq!(list(client, 2), ["OK", "QUEUED"]);
+            let header = client.line();
+            done += usize::from(header == "*1" && reply(client) == "OK");
+        }
+    }
+    assert_eq!(ask(&mut clients[1], "GET sum"), format!("\"{done}\""));
+}
+
 /// All keys that `SCAN` tells, page by page, through the nodes by turns.
 fn scanned(nodes: &[Node], options: &str, prepare: &str) -> Vec<String> {
     let mut clients: Vec<Client> = nodes.iter().map(Node::client).collect();

@@ -281,7 +281,8 @@ impl EventLoop {
         }
         // Answers are always taken, or two nodes would wait for each other; and heartbeats are always heard.
         let is_full = if is_link { speaker.held_bytes > MOST_HELD_BYTES } else { !has_room(output, &self.config.limits) };
-        if is_full {
+        let waits = speaker.dialect.is_waiting() && output.owes();
+        if is_full || waits {
             socket.paused = true;
             return false;
         }
@@ -385,6 +386,7 @@ impl EventLoop {
                 }
             } else {
                 speaker.dialect.set_clock(now.wall.0);
+                table.outputs[token].take_heard().into_iter().for_each(|heard| speaker.dialect.hear(heard));
                 collect_pieces(token, speaker, buffer, (&self.config.limits, &self.gate), now.mono, &mut batch);
             }
         }
@@ -484,8 +486,8 @@ fn collect_pieces<'a>(
     }
     speaker.hungry = false;
     for _ in 0..share {
-        if speaker.ended {
-            return;
+        if speaker.ended || speaker.dialect.is_waiting() {
+            break;
         }
         let input = &buffer.pending()[speaker.taken..];
         match speaker.dialect.next(input, limits, speaker.pass.access()) {

@@ -86,10 +86,11 @@ fn line_of(session: &Session, subcommand: &str) -> Vec<u8> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let addresses = caller.addresses.map_or_else(String::new, |(theirs, ours)| format!(" addr={theirs} laddr={ours}"));
     format!(
-        "id={id}{addresses} name={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi=-1 cmd=client|{subcommand} user=default redir=-1 \
+        "id={id}{addresses} name={} idle=0 flags=N db={} sub=0 psub=0 ssub=0 multi=-1 watch={} cmd=client|{subcommand} user=default redir=-1 \
         resp={} lib-name={} lib-ver={}\n",
         text(&session.name),
         database.0,
+        session.watch.len(),
         if *resp3 { 3 } else { 2 },
         text(&caller.library),
         text(&caller.library_version),

@@ -27,8 +27,8 @@ pub(super) enum Step<'a> {
     Say(Cow<'static, [u8]>),
     /// The client shows a password; what comes of it is the reply, or, with no kind, the same command is read again.
     Login(&'a [u8], Option<Kind>),
-    /// So many commands were queued, and their bytes are these.
-    Play(usize, Vec<u8>),
+    /// What is queued is to be carried out, if what is watched is as it was.
+    Exec,
     /// The last word.
     Close(&'static [u8]),
 }
@@ -44,6 +44,8 @@ pub(super) enum Each {
     Delete,
     /// How many there are.
     Exists,
+    /// OK, once all are looked at.
+    Watch,
 }
 
 /// An answer instead of what was asked: a whole line.

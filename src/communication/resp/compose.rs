@@ -6,7 +6,7 @@
 use super::database::Database;
 use super::frame::{push_header, push_string};
 use super::info;
-use crate::communication::protocol::{Composed, Group};
+use crate::communication::protocol::{Composed, Group, Heard, Sighting};
 use crate::node::reply::{Failure, Page, Reply, Report, Value};
 
 pub(super) const OK: &[u8] = b"+OK\r\n";
@@ -19,6 +19,8 @@ pub struct Form {
     pub(super) kind: Kind,
     pub(super) resp3: bool,
     pub(super) group: Group,
+    /// It is only done if a watched key is as it was.
+    pub(super) guarded: bool,
 }
 
 /// What a reply is.
@@ -32,6 +34,10 @@ pub(super) enum Kind {
     Reset,
     /// Nothing but an error.
     Nothing,
+    /// The same, and the parser hears of the key by this number.
+    Watched(u32),
+    /// Nothing at all: it is for the parser alone.
+    Seen(u32),
     /// A part of the value, by its first and last place; below 0 counts from the end.
     Range(i32, i32),
     /// The value's length.
@@ -100,6 +106,8 @@ pub(super) const HELLO_NO_AUTH: &[u8] =
 const NO_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
     configuration is correct?\r\n";
 
+const CHANGED: &[u8] = b"-ERR a watched key was changed while EXEC began: this command was not carried out\r\n";
+
 const PLAIN: Composed = Composed { failed: false, close: false };
 
 impl Form {
@@ -109,11 +117,29 @@ impl Form {
         self.group
     }
 
+    /// What the parser is to hear of `reply`.
+    pub fn heard(&self, reply: &Reply<'_>) -> Option<Heard> {
+        let (Kind::Watched(number) | Kind::Seen(number)) = self.kind else { return None };
+        let seen = match reply {
+            Reply::Value(value) => Sighting::Version { version: value.version, ends: value.ttl_ms.is_some() },
+            Reply::Miss => Sighting::Nothing,
+            _ => Sighting::Unknown,
+        };
+        Some(Heard { number, seen })
+    }
+
     /// Writes `reply` behind `output`.
     pub fn compose(&self, _key: &[u8], reply: &Reply<'_>, output: &mut Vec<u8>) -> Composed {
         if self.kind == Kind::Reset {
             output.extend_from_slice(RESET);
             return PLAIN;
+        }
+        if let Kind::Seen(_) = self.kind {
+            return PLAIN;
+        }
+        if self.guarded && is_refused(reply) {
+            output.extend_from_slice(CHANGED);
+            return Composed { failed: true, close: false };
         }
         if let Reply::Failed(failure) = reply {
             push_failure(failure, self.kind, output);
@@ -145,6 +171,7 @@ impl Form {
             Kind::Type => output.extend_from_slice(b"+string\r\n"),
             Kind::Object(object) => object.push(value, output),
             Kind::Usage { key } => push_number((value.length() + key as usize + ENTRY_OVERHEAD) as i64, output),
+            Kind::Watched(_) => {}
             Kind::Flag | Kind::Mark => self.push_done(true, output),
             Kind::BulkAlone => {
                 output.extend_from_slice(b"*1\r\n");
@@ -173,7 +200,7 @@ impl Form {
             (Kind::Ttl(_), false) => output.extend_from_slice(b":-2\r\n"),
             (Kind::Type, false) => output.extend_from_slice(b"+none\r\n"),
             (Kind::Ok, true) => output.extend_from_slice(OK),
-            (Kind::Nothing, _) => {}
+            (Kind::Nothing | Kind::Watched(_), _) => {}
             (Kind::BulkAlone, false) => {
                 output.extend_from_slice(b"*1\r\n");
                 push_null(self.resp3, output);
@@ -237,6 +264,11 @@ impl Ttl {
         // As Redis rounds: half a second more is a second more.
         (if self.in_ms { ms } else { ms.saturating_add(500) / 1_000 }).min(i64::MAX as u64) as i64
     }
+}
+
+/// Did the condition of a guarded write not hold?
+fn is_refused(reply: &Reply<'_>) -> bool {
+    matches!(reply, Reply::Exists | Reply::NotStored | Reply::Miss)
 }
 
 impl Object {

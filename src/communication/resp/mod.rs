@@ -14,8 +14,8 @@
 //! error takes the place of the whole. Nothing is undone then: what was written before the error stays.
 //!
 //! `frame` finds where a command ends; `commands` is the table; `strings`, `keys`, `client`, `settings`, `server`, `transaction` and `scripts`
-//! handle its lines; `session` is what a connection has told of itself, `database` how sixteen key spaces lie in one; `compose` and `info`
-//! write replies.
+//! handle its lines; `session` is what a connection has told of itself, `database` how sixteen key spaces lie in one; `watch` makes an `EXEC`
+//! depend on what its keys were; `compose` and `info` write replies.
 //! Not here: lists, sets, hashes, streams, subscriptions, scripts at large, and a cluster's slots.
 
 mod client;
@@ -33,6 +33,7 @@ mod strings;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod watch;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -43,9 +44,9 @@ use self::frame::{Args, Frame, Framer, array_of_line, push_header, string_at_fro
 use self::session::Session;
 use self::transaction::Queue;
 use crate::communication::access::Access;
-use crate::communication::protocol::{self, Group, Parsed, Sniffed};
+use crate::communication::protocol::{self, Group, Heard, Parsed, Sniffed};
 use crate::config::Limits;
-use crate::node::command::Request;
+use crate::node::command::{Action, Command, Request};
 
 pub use self::compose::Form;
 
@@ -77,6 +78,8 @@ pub struct Parser {
     ahead: Option<Ahead>,
     /// Commands to be carried out before what arrives.
     replay: Option<Replay>,
+    /// An `EXEC` looks at what is watched: so many keys are left to be asked for.
+    looking: Option<usize>,
 }
 
 /// So many requests of a command of several keys are still to come.
@@ -109,12 +112,29 @@ impl Parser {
     #[must_use]
     pub fn held(&self) -> usize {
         let queued = self.session.queue.as_ref().map_or(0, Queue::held);
-        queued + self.replay.as_ref().map_or(0, |replay| replay.bytes.capacity())
+        queued + self.session.watch.held() + self.replay.as_ref().map_or(0, |replay| replay.bytes.capacity())
+    }
+
+    /// What a request asked for the parser itself has come to this.
+    pub fn hear(&mut self, heard: Heard) {
+        self.session.watch.hear(heard);
+    }
+
+    /// Can nothing be taken off the input before more is heard?
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.looking == Some(0) && !self.session.watch.has_heard_all()
     }
 
     /// Takes the next piece off the front of `input`.
     pub fn next<'a>(&mut self, input: &'a [u8], limits: &Limits, access: Access) -> Parsed<'a> {
         (self.session.max_key, self.session.max_value, self.session.access) = (limits.max_key, limits.max_value, access);
+        if self.is_waiting() {
+            return Parsed::Incomplete { in_command: !input.is_empty() };
+        }
+        if let Some(left) = self.looking {
+            return self.look(left, 0);
+        }
         match self.replay.take() {
             Some(replay) => self.play(replay, limits),
             None => self.piece(input, limits),
@@ -127,6 +147,8 @@ impl Parser {
         replay.at += consumed;
         if replay.at < replay.bytes.len() || self.ahead.is_some() {
             self.replay = Some(replay);
+        } else if self.replay.is_none() && self.looking.is_none() {
+            self.session.watch.forget_guards();
         }
         piece
     }
@@ -179,23 +201,43 @@ impl Parser {
             Ok(Step::Say(bytes)) => said(consumed, bytes),
             Ok(Step::Ask(request, kind)) => self.ask(consumed, request, kind, Group::Alone),
             Ok(Step::Login(password, Some(kind))) => {
-                let form = Form { kind, resp3: self.session.resp3, group: Group::Alone };
+                let form = Form { kind, resp3: self.session.resp3, group: Group::Alone, guarded: false };
                 Parsed::Login { consumed, password: Cow::Borrowed(password), form: Some(protocol::Form::Resp(form)) }
             }
             Ok(Step::Login(password, None)) => Parsed::Login { consumed: 0, password: Cow::Borrowed(password), form: None },
             Ok(Step::Each(each)) => self.begin(each, call.args, consumed),
             Ok(Step::Close(bytes)) => Parsed::Close { bytes: Cow::Borrowed(bytes) },
-            Ok(Step::Play(count, bytes)) => {
-                self.replay = (count > 0).then_some(Replay { bytes, at: 0 });
-                let mut header = Vec::new();
-                push_header(b'*', count, &mut header);
-                said(consumed, Cow::Owned(header))
-            }
+            Ok(Step::Exec) => self.look(self.session.watch.len(), consumed),
         }
     }
 
-    fn ask<'a>(&self, consumed: usize, request: Request<'a>, kind: Kind, group: Group) -> Parsed<'a> {
-        let form = Form { kind, resp3: self.session.resp3, group };
+    /// `EXEC` looks at the next watched key, if any is left, and in the end plays what is queued, or not.
+    fn look(&mut self, left: usize, consumed: usize) -> Parsed<'static> {
+        if let Some(left) = left.checked_sub(1) {
+            self.looking = Some(left);
+            let (key, number) = self.session.watch.look_again(left);
+            let request = Request::Key(Command { key: Cow::Owned(key), action: Action::Look });
+            return self.ask(consumed, request, Kind::Seen(number), Group::Alone);
+        }
+        self.looking = None;
+        let queue = self.session.queue.take().unwrap_or_default();
+        if !self.session.watch.is_unchanged() {
+            self.session.watch.forget();
+            return said(consumed, Cow::Borrowed(if self.session.resp3 { b"_\r\n" } else { b"*-1\r\n" }));
+        }
+        let (mut header, count) = (Vec::new(), queue.count());
+        push_header(b'*', count, &mut header);
+        self.replay = (count > 0).then(|| Replay { bytes: queue.into_bytes(), at: 0 });
+        match self.replay {
+            Some(_) => self.session.watch.guard(),
+            None => self.session.watch.forget(),
+        }
+        said(consumed, Cow::Owned(header))
+    }
+
+    fn ask<'a>(&mut self, consumed: usize, mut request: Request<'a>, kind: Kind, group: Group) -> Parsed<'a> {
+        let guarded = self.session.watch.restrain(&mut request);
+        let form = Form { kind, resp3: self.session.resp3, group, guarded };
         Parsed::Request { consumed, request, form: protocol::Form::Resp(form) }
     }
 
@@ -223,7 +265,10 @@ impl Parser {
         if each == Each::Set {
             (value, rest) = string_at_front(rest);
         }
-        let (request, kind) = each.request(self.session.database.stored(key), value);
+        let stored = self.session.database.stored(key);
+        let watched = (each == Each::Watch).then(|| Kind::Watched(self.session.watch.add(&stored)));
+        let (request, kind) = each.request(stored, value);
+        let kind = watched.unwrap_or(kind);
         self.ask(input.len() - rest.len(), request, kind, Group::Part)
     }
 }
@@ -233,7 +278,7 @@ impl Each {
     fn end(self) -> Parsed<'static> {
         let (bytes, group): (&'static [u8], _) = match self {
             Each::Get => (b"", Group::Whole),
-            Each::Set => (OK, Group::Whole),
+            Each::Set | Each::Watch => (OK, Group::Whole),
             Each::Delete | Each::Exists => (b":", Group::Sum),
         };
         Parsed::Answer { consumed: 0, bytes: Cow::Borrowed(bytes), group }

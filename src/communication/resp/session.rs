@@ -9,6 +9,7 @@ use super::database::Database;
 use super::scripts::Learnt;
 use super::settings::Tuned;
 use super::transaction::Queue;
+use super::watch::Watch;
 use crate::communication::access::Access;
 use crate::node::command::{Action, Command, Guard, Removal, Renewal, Request, Store, Terms};
 
@@ -23,6 +24,8 @@ pub(super) struct Session {
     pub(super) id: u64,
     /// Commands between `MULTI` and `EXEC`.
     pub(super) queue: Option<Queue>,
+    /// Keys that an `EXEC` depends on.
+    pub(super) watch: Watch,
     /// What it has tuned.
     pub(super) tuned: Tuned,
     /// Who it is.
@@ -84,9 +87,10 @@ impl Session {
     /// As it was when the connection was opened.
     pub(super) fn reset(&mut self) {
         let Session { id, now_ms, access, max_key, max_value, dice, .. } = *self;
-        let learnt = std::mem::take(&mut self.learnt);
+        let (learnt, mut watch) = (std::mem::take(&mut self.learnt), std::mem::take(&mut self.watch));
+        watch.forget();
         let caller = std::mem::take(&mut self.caller);
-        *self = Session { id, now_ms, access, max_key, max_value, dice, learnt, caller, ..Session::default() };
+        *self = Session { id, now_ms, access, max_key, max_value, dice, learnt, watch, caller, ..Session::default() };
     }
 }
 

@@ -258,6 +258,7 @@ impl Each {
             Each::Set => (Action::Store(Store::of(value)), Kind::Nothing),
             Each::Delete => (Action::Delete(Removal::default()), Kind::Mark),
             Each::Exists => (Action::Look, Kind::Mark),
+            Each::Watch => (Action::Look, Kind::Nothing),
         };
         (Request::Key(Command { key, action }), kind)
     }

@@ -2,11 +2,11 @@
 //!
 //! The queue holds the commands' bytes; `EXEC` plays them to the parser again, and their replies become one array. They are carried out in
 //! order by the node that the client is connected to, each key's at its owner: other clients may come between two of them, and an error
-//! of one does not undo those before it. `WATCH` would need that nobody does, so it is refused and not silently accepted.
+//! of one does not undo those before it. What may not happen to a key meanwhile is said by `WATCH` ([`watch`](super::watch)).
 
 use std::borrow::Cow;
 
-use super::commands::{Call, Handled, Step, refuse};
+use super::commands::{Call, Each, Handled, Step, refuse};
 use super::compose::{OK, QUEUED};
 use super::session::Session;
 
@@ -34,6 +34,16 @@ impl Queue {
         Cow::Borrowed(QUEUED)
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The commands, one behind the other.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The memory that it takes.
     pub(super) fn held(&self) -> usize {
         self.bytes.capacity()
@@ -56,26 +66,34 @@ pub(super) fn multi<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
 pub(super) fn exec<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
     match session.queue.take() {
         None => Err(refuse("ERR EXEC without MULTI")),
-        Some(queue) if queue.failed => Err(refuse("EXECABORT Transaction discarded because of previous errors.")),
-        Some(queue) => Ok(Step::Play(queue.count, queue.bytes)),
+        Some(queue) if queue.failed => {
+            session.watch.forget();
+            Err(refuse("EXECABORT Transaction discarded because of previous errors."))
+        }
+        Some(queue) => {
+            session.queue = Some(queue);
+            Ok(Step::Exec)
+        }
     }
 }
 
-pub(super) fn discard<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
+pub(super) fn discard<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     match session.queue.take() {
         None => Err(refuse("ERR DISCARD without MULTI")),
-        Some(_) => Ok(Step::Say(Cow::Borrowed(OK))),
+        Some(_) => unwatch(session, call),
     }
 }
 
-pub(super) fn watch<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
+pub(super) fn watch<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     if session.queue.is_some() {
         return Err(refuse("ERR WATCH inside MULTI is not allowed"));
     }
-    Err(refuse("ERR WATCH is not supported: other clients may come between the commands of an EXEC here"))
+    session.check_keys(call.args)?;
+    session.watch.check_room(call.args.len())?;
+    Ok(Step::Each(Each::Watch))
 }
 
-/// Nothing is ever watched.
-pub(super) fn unwatch<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
+pub(super) fn unwatch<'a>(session: &mut Session, _: &Call<'a>) -> Handled<'a> {
+    session.watch.forget();
     Ok(Step::Say(Cow::Borrowed(OK)))
 }
