@@ -647,6 +647,19 @@ mod tests {
     }
 
     #[test]
+    fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
+        let (mut node, view) = seated(8002, 8001);
+        node.leave();
+        node.lose_seat(at(1_003), &mut Nowhere);
+        let commit = |view: View| Message::Commit(Box::new(view));
+        node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
+        assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
+        let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
+        node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
+        assert!(node.has_left());
+    }
+
+    #[test]
     fn no_life_begins_two_lineages_of_one_name() {
         let mut node = node(8001, 8002);
         let first = node.new_lineage();

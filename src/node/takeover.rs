@@ -357,7 +357,8 @@ impl Node {
         match (&pact.view, pact.me) {
             // Who has accepted a first view may be the one that has its keys by it.
             (None, _) => !pact.has_survived && pact.acceptor.accepted().is_none(),
-            (Some(_), None) => true,
+            // Who has given up the seat that it has by this view still counts to the others as a holder.
+            (Some(view), None) => view.seat_up(&self.me().name, self.me().incarnation).is_none(),
             (Some(view), Some(me)) => view.seats[me].standing == SeatStanding::Leaving && view.is_whole() && self.is_view_known(),
         }
     }
