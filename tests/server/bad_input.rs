@@ -329,8 +329,21 @@ fn without_file_descriptors_nobody_is_served_worse_who_is_there() {
 /// Says something on the peer channel.
 fn say(client: &mut Client, message: &Message<'_>) {
     let mut bytes = Vec::new();
-    peer::compose(message, &mut bytes);
+    assert!(peer::compose(message, &mut bytes).is_none(), "it goes in one frame");
     client.send(bytes);
+}
+
+/// A large message as if it were a small one: not in pieces.
+fn in_one_frame(message: &Message<'_>) -> Vec<u8> {
+    let (mut pieces, mut body) = (Vec::new(), Vec::new());
+    let mut large = peer::compose(message, &mut Vec::new()).expect("it is large");
+    while !large.cut(&mut pieces) {}
+    let mut rest = &pieces[..];
+    while let Frame::Piece { consumed, bytes, .. } = peer::next_frame(rest) {
+        body.extend_from_slice(bytes);
+        rest = &rest[consumed..];
+    }
+    [&u32::try_from(body.len()).expect("it is not that large").to_be_bytes()[..], &body].concat()
 }
 
 /// What the node answers on the peer channel before it closes.
@@ -381,7 +394,7 @@ fn a_peer_that_names_a_key_of_which_no_entry_can_be_is_closed_and_the_log_says_w
     let node = with_canary(Setup::new());
     let mut link = node.client();
     let command = Command { key: vec![b'k'; 65_536].into(), action: Action::Store(Store::of(&b"v"[..])) };
-    say(&mut link, &Message::Request { id: RequestId(1), view: ViewId::default(), serial: 1, command });
+    link.send(in_one_frame(&Message::Request { id: RequestId(1), view: ViewId::default(), serial: 1, command }));
     assert!(link.rest().is_empty());
     eventually("the log tells", || node.log().contains("a frame has a key of more than 65,535 bytes"));
     canary_lives(&node);
