@@ -6,6 +6,7 @@ export PASSWORD='correct horse'
 folder=$(mktemp -d)
 node=
 trap '[ -z "$node" ] || kill "$node" 2>/dev/null; rm -rf "$folder"' EXIT
+: >"$folder/ready"
 "$SPYDERCACHE" --data-dir "$folder/data" --port 0 --set "security.password=$PASSWORD" >"$folder/ready" 2>"$folder/log" &
 node=$!
 for _ in $(seq 200); do
