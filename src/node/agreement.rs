@@ -239,7 +239,8 @@ impl Node {
         let (has_filled, is_first) = (self.pulse(now.mono).has_filled, base == ViewId::default());
         let Some(pact) = &mut self.pact else { return };
         let Some((link, ballot, _)) = pact.owed_promise.take_if(|(_, _, until)| waits_for_nobody || now.mono >= *until) else { return };
-        let accepted = pact.acceptor.accepted().filter(|_| !forgets).cloned();
+        // A first view that is known here, and by which this node has no part, has been acted on: it is not to be finished, but followed.
+        let accepted = pact.acceptor.accepted().filter(|(_, view)| !forgets && view.id() != pact.id).cloned();
         let kept = pact.kept.clone().filter(|_| is_first);
         let (leaves, has_survived) = (pact.wants.leaves, pact.has_survived);
         match link {
@@ -525,6 +526,7 @@ mod tests {
     use super::super::driver::ClientId;
     use super::super::message::{Introduction, PROTOCOL_VERSION};
     use super::super::pact::Flush;
+    use super::super::reply::Reply;
     use super::super::testing::{self, Nowhere, at, settings};
     use super::*;
     use crate::topology::view::{Mirrors, Past};
@@ -657,6 +659,40 @@ mod tests {
         let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
         node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
         assert!(node.has_left());
+    }
+
+    /// Keeps the promises that are sent.
+    #[derive(Default)]
+    struct Promises(Vec<Promise>);
+
+    impl Outputs for Promises {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
+            if let Message::Promise(promise) = message {
+                self.0.push((**promise).clone());
+            }
+        }
+        fn dial(&mut self, _member: MemberId, _address: std::net::SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    #[test]
+    fn a_first_view_that_was_acted_on_and_given_up_is_not_finished_again() {
+        let mut promises = Promises::default();
+        let (base, first, second) = (ViewId::default(), 1 << 16, 2 << 16);
+        let accept = || Message::Accept { base, ballot: first, view: Box::new(view_of_both()), silent: Vec::new() };
+        let mut node = connected(8002, 8001);
+        node.on_message(at(1_002), THEIRS, &accept(), &mut promises);
+        node.on_message(at(1_003), THEIRS, &Message::Prepare { base, ballot: second }, &mut promises);
+        assert!(promises.0.pop().expect("it promises").accepted.is_some(), "somebody may have acted on it");
+        let (mut node, _) = seated(8002, 8001);
+        node.lose_seat(at(1_003), &mut promises);
+        node.on_message(at(1_004), OURS, &Message::Commit(Box::new(view_of_both())), &mut promises);
+        node.on_message(at(1_005), THEIRS, &accept(), &mut promises);
+        node.on_message(at(1_006), THEIRS, &Message::Prepare { base, ballot: second }, &mut promises);
+        assert_eq!(promises.0.pop().expect("it promises").accepted, None);
     }
 
     #[test]
