@@ -696,6 +696,23 @@ mod tests {
     }
 
     #[test]
+    fn who_was_declared_dead_begins_no_pool_of_its_own_when_the_others_end() {
+        for is_banned in [false, true] {
+            let (mut node, _) = seated(8002, 8001);
+            let bans = if is_banned { vec![card(8002).name] } else { Vec::new() };
+            let without_it = view_of_both().next(&Change { stays: vec![true, false], bans, ..Change::default() });
+            node.on_message(at(1_003), OURS, &Message::Commit(Box::new(without_it)), &mut Nowhere);
+            node.on_closed(at(1_004), OURS, &mut Nowhere);
+            node.on_closed(at(1_004), THEIRS, &mut Nowhere);
+            for ms in (1_010..20_000).step_by(100) {
+                node.on_tick(at(ms), &mut Nowhere);
+                node.on_dial_failed(at(ms), MemberId(1), true, &mut Nowhere);
+            }
+            assert_eq!(node.is_serving(Mono(20_000)), !is_banned);
+        }
+    }
+
+    #[test]
     fn no_life_begins_two_lineages_of_one_name() {
         let mut node = node(8001, 8002);
         let first = node.new_lineage();
