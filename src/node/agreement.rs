@@ -501,7 +501,7 @@ impl Node {
         }
         let Some(pact) = &self.pact else { return };
         let is_next = pact.id.lineage == view.lineage && pact.id.epoch < view.epoch;
-        let is_first = pact.me.is_none() && pact.id.lineage != view.lineage;
+        let is_first = pact.me.is_none() && pact.id.lineage != view.lineage && !pact.has_passed(view);
         let has_forked = pact.view.as_ref().is_some_and(|own| own.epoch + 1 == view.epoch)
             && pact.acceptor.accepted().is_some_and(|(_, accepted)| accepted == view);
         if is_next || is_first || has_forked {
@@ -693,6 +693,18 @@ mod tests {
         node.on_message(at(1_005), THEIRS, &accept(), &mut promises);
         node.on_message(at(1_006), THEIRS, &Message::Prepare { base, ballot: second }, &mut promises);
         assert_eq!(promises.0.pop().expect("it promises").accepted, None);
+    }
+
+    #[test]
+    fn who_has_given_up_its_seat_does_not_go_back_to_a_view_before() {
+        let (mut node, view) = seated(8002, 8001);
+        let commit = |view: View| Message::Commit(Box::new(view));
+        let later = view_of_both().next(&Change { stays: vec![true, true], ..Change::default() });
+        node.on_message(at(1_003), OURS, &commit(later), &mut Nowhere);
+        assert_eq!(node.view().map(|view| view.epoch), Some(view.epoch + 1));
+        node.lose_seat(at(1_004), &mut Nowhere);
+        node.on_message(at(1_005), OURS, &commit(view_of_both()), &mut Nowhere);
+        assert_eq!(node.view().map(View::id), None);
     }
 
     #[test]

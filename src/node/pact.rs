@@ -424,6 +424,12 @@ impl Pact {
         self.count_grants();
     }
 
+    /// Did this life give up its seat in a later view of the same succession? Old words may come late.
+    #[must_use]
+    pub fn has_passed(&self, view: &View) -> bool {
+        view.lineage == self.given_up.lineage && view.epoch < self.given_up.epoch
+    }
+
     /// It has no part in any view from now on: those who have could not be found again.
     pub fn leave_view(&mut self, now: Mono) {
         self.given_up = self.id;
