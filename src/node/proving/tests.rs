@@ -3,15 +3,13 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::caching::cache::Bounds;
 use crate::node::message::{Introduction, PROTOCOL_VERSION, RequestId};
 use crate::node::reply::Reply;
-use crate::node::{ClientId, Mistakes, Settings};
+use crate::node::testing;
+use crate::node::{ClientId, Settings};
 use crate::time::{Mono, Wall};
 use crate::topology::MemberId;
-use crate::topology::heartbeat::Pace;
 use crate::topology::membership::{Card, Reason, Standing};
-use crate::topology::view::Mirrors;
 
 const NOW: Now = Now { mono: Mono(1_000), wall: Wall(1_000) };
 /// Both ends call the link so.
@@ -52,27 +50,12 @@ fn owned(introduction: &Introduction<'_>) -> Introduction<'static> {
 }
 
 fn card(port: u16) -> Card {
-    Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], port).into()) }
+    testing::card(port, 1)
 }
 
 fn node(port: u16, secret: &str) -> Node {
-    let settings = Settings {
-        me: card(port),
-        pool: "pool".into(),
-        peers: vec![card(16_003 - port).address],
-        mirrors: Mirrors::Next(0),
-        serve_on_silence: false,
-        boot_wait_ms: 10_000,
-        bounds: Bounds::default(),
-        max_value: 1 << 20,
-        pace: Pace { every_ms: 100, silence_ms: 500 },
-        request_timeout_ms: 1_000,
-        sync_matters: false,
-        seed: 1,
-        secret: Secret::new(secret),
-        shown: Vec::new(),
-        mistakes: Mistakes::default(),
-    };
+    let peers = vec![card(16_003 - port).address];
+    let settings = Settings { peers, secret: Secret::new(secret), ..testing::settings(card(port)) };
     Node::new(settings, None, None, NOW)
 }
 

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::caching::cache::{Bounds, PARTITIONS};
+use crate::caching::cache::PARTITIONS;
 use crate::node::command::{Admin, Expiry, Request, Store};
 use crate::node::message::Message;
-use crate::node::{ClientId, Mistakes, Settings};
-use crate::time::Wall;
+use crate::node::testing::{at, card, settings};
+use crate::node::{ClientId, Settings};
 use crate::topology::heartbeat::Pace;
-use crate::topology::membership::Card;
 use crate::topology::peers::LinkId;
-use crate::topology::view::Mirrors;
 
 const CLIENT: ClientId = ClientId { connection: 1, slot: 1 };
 const TIMEOUT_MS: u64 = 1_000;
@@ -38,27 +36,12 @@ impl Outputs for Told {
     fn keep(&mut self, _view: &[u8]) {}
 }
 
-fn at(ms: u64) -> Now {
-    Now { mono: Mono(ms), wall: Wall(ms) }
-}
-
 fn node(peers: &[u16]) -> Node {
     let settings = Settings {
-        me: Card { incarnation: 1, ..Card::of_address(([127, 0, 0, 1], 8001).into()) },
-        pool: "pool".into(),
-        peers: peers.iter().map(|port| ([127, 0, 0, 1], *port).into()).collect(),
-        mirrors: Mirrors::Next(0),
-        serve_on_silence: false,
-        boot_wait_ms: 1_000,
-        bounds: Bounds::default(),
-        max_value: 1 << 20,
+        peers: peers.iter().map(|port| card(*port, 1).address).collect(),
         pace: Pace { every_ms: 100, silence_ms: 10 * TIMEOUT_MS },
         request_timeout_ms: TIMEOUT_MS,
-        sync_matters: false,
-        seed: 1,
-        secret: crate::node::Secret::default(),
-        shown: Vec::new(),
-        mistakes: Mistakes::default(),
+        ..settings(card(8001, 1))
     };
     Node::new(settings, None, None, at(0))
 }
