@@ -12,7 +12,7 @@ use crate::time::Now;
 use crate::topology::MemberId;
 use crate::topology::agreement::{Proposal, ballot_above};
 use crate::topology::membership::{Card, Reason, Standing};
-use crate::topology::view::{Past, Role, Standing as Seated, View, ViewId};
+use crate::topology::view::{Past, Role, View, ViewId};
 
 /// A node that knows of no former view does not wait longer for others than this.
 const FRESH_WAIT_MS: u64 = 2_000;
@@ -52,7 +52,7 @@ impl Node {
         let present: Vec<MemberId> = others.iter().filter(|(id, standing)| is_there(*id, *standing)).map(|(id, _)| *id).collect();
         let name = &self.me().name;
         // Whom an operator has declared dead does not take the place of the others when they end.
-        let is_banned = pact.view.as_ref().is_some_and(|view| view.seat(name).is_some_and(|at| view.seats[at].standing == Seated::Banned));
+        let is_banned = pact.view.as_ref().is_some_and(|view| view.is_banned(name));
         if is_banned && present.is_empty() {
             return;
         }

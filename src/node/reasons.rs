@@ -76,7 +76,7 @@ impl Node {
     /// Does an operator here, or this node itself, want another view?
     fn is_wanted_here(&self) -> bool {
         let Some((pact, view, me)) = self.pact.as_ref().and_then(|pact| Some((pact, pact.view.as_ref()?, pact.me?))) else { return false };
-        let is_banned = |name: &String| view.seat(name).is_some_and(|seat| view.seats[seat].standing == SeatStanding::Banned);
+        let is_banned = |name: &String| view.is_banned(name);
         let is_to_leave = pact.wants.leaves && view.seats[me].standing == SeatStanding::Up && view.up().count() > 1;
         is_to_leave || pact.wants_flush() || pact.wants.bans.iter().any(|name| !is_banned(name)) || pact.wants.pardons.iter().any(is_banned)
     }

@@ -390,7 +390,7 @@ impl Node {
     fn drop_granted_wants(&mut self) {
         let Some(pact) = &mut self.pact else { return };
         let Some(view) = &pact.view else { return };
-        let is_banned = |name: &String| view.seat(name).is_some_and(|seat| view.seats[seat].standing == SeatStanding::Banned);
+        let is_banned = |name: &String| view.is_banned(name);
         pact.wants.bans.retain(|name| view.seat(name).is_some() && !is_banned(name));
         pact.wants.pardons.retain(is_banned);
         pact.reconsider_flush();

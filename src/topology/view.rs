@@ -227,6 +227,12 @@ impl View {
         self.seats.binary_search_by(|seat| seat.card.name.as_str().cmp(name)).ok()
     }
 
+    /// Has an operator told this member to stay out?
+    #[must_use]
+    pub fn is_banned(&self, name: &str) -> bool {
+        self.seat(name).is_some_and(|index| self.seats[index].standing == Standing::Banned)
+    }
+
     /// The seat of this life of a member, if it takes part.
     #[must_use]
     pub fn seat_up(&self, name: &str, incarnation: u64) -> Option<usize> {
