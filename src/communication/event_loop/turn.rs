@@ -390,12 +390,14 @@ impl EventLoop {
                 collect_pieces(token, speaker, buffer, (&self.config.limits, &self.gate), now.mono, &mut batch);
             }
         }
+        let mut has_long = false;
         for item in &mut batch {
             item.hash = item.work.hash(&self.node);
+            has_long |= item.is_long();
         }
         let mut sink =
             Sink { table: (&mut table.outputs, &table.sockets, &mut table.write_pool), dirty: &mut self.dirty, orders: &mut self.orders };
-        if batch.iter().any(Item::is_long) {
+        if has_long {
             let (urgent, rest) = batch.into_iter().partition(Item::is_urgent);
             batch = rest;
             let tokens = hear_first(urgent, &mut self.node, &mut table.speakers, &mut sink, now);
