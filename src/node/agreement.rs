@@ -464,11 +464,7 @@ impl Node {
     fn who_owes_acceptance(&self, proposal: &Proposal) -> Vec<usize> {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return Vec::new() };
         let may_propose = |seat: usize| !pact.has_ended(seat, &self.membership) && !pact.has_departed(seat);
-        let owes = |seat: &usize| {
-            let member = &pact.seats[*seat];
-            proposal.promises.contains_key(member) && !proposal.accepted.contains(member) && may_propose(*seat)
-        };
-        view.up().filter(owes).collect()
+        view.up().filter(|seat| proposal.is_owed_by(pact.seats[*seat]) && may_propose(*seat)).collect()
     }
 
     /// A view is proposed, and waits to be accepted. Who fell silent meanwhile is left out by a proposal of the same view, which waits for its lease.
@@ -487,8 +483,7 @@ impl Node {
     /// A link has opened: what was asked of its member on the one before may be lost.
     pub(super) fn ask_again_to_accept(&self, member: MemberId, link: LinkId, out: &mut dyn Outputs) {
         let Some(proposal) = self.pact.as_ref().and_then(|pact| pact.proposal.as_ref()) else { return };
-        let owes = proposal.promises.contains_key(&member) && !proposal.accepted.contains(&member);
-        if let Some(view) = proposal.view.clone().filter(|_| owes) {
+        if let Some(view) = proposal.view.clone().filter(|_| proposal.is_owed_by(member)) {
             let silent = self.silent_seats(proposal);
             out.send(link, &Message::Accept { base: proposal.base, ballot: proposal.ballot, view: Box::new(view), silent });
         }

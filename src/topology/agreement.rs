@@ -137,6 +137,12 @@ impl Proposal {
         self.asked.iter().all(|member| self.promises.contains_key(member))
     }
 
+    /// Has a member promised, and not accepted what came of it?
+    #[must_use]
+    pub fn is_owed_by(&self, member: MemberId) -> bool {
+        self.promises.contains_key(&member) && !self.accepted.contains(&member)
+    }
+
     /// The view that must be finished: what was accepted in the highest ballot.
     #[must_use]
     pub fn unfinished(&self) -> Option<&View> {
