@@ -49,11 +49,12 @@ impl Node {
     /// The same, to be sent.
     pub(super) fn say_pulse(&mut self, now: Mono) -> Pulse {
         self.last_pulse += 1;
-        Pulse { number: self.last_pulse, ..self.pulse(now) }
+        Pulse { number: self.last_pulse, moves: self.moves(now), ..self.pulse(now) }
     }
 
     /// Another node has said how it is.
     pub(super) fn on_pulse(&mut self, now: Now, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
+        self.hear_of_moves(member, pulse, now.mono);
         let Some(pact) = &mut self.pact else { return };
         let is_same = pulse.view == pact.id;
         let tie = pact.tie(member);

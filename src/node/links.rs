@@ -126,14 +126,13 @@ impl Node {
     pub(super) fn on_ping(&mut self, now: Now, link: LinkId, number: u64, pulse: &Pulse, out: &mut dyn Outputs) {
         let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
         self.on_pulse(now, member, pulse, out);
-        self.hear_of_moves(member, pulse, now.mono);
         let grant = self.grant(now.mono, member, pulse);
         if grant.is_none()
             && let Some(pact) = self.pact.as_mut().filter(|pact| pulse.view > pact.id && pact.owed_pongs.len() < MAX_OWED_PONGS)
         {
             pact.owed_pongs.push((link, number, pulse.view));
         }
-        let own = self.say_pulse_and_moves(now.mono);
+        let own = self.say_pulse(now.mono);
         out.send(link, &Message::Pong { number, grant, pulse: own });
         self.tell_view(now.mono, member, pulse, out);
     }
@@ -142,7 +141,6 @@ impl Node {
         let Some(member) = self.member_dialled(link) else { return };
         self.peers[member.index()].on_pong(link, number, now.mono);
         self.on_pulse(now, member, pulse, out);
-        self.hear_of_moves(member, pulse, now.mono);
         if let Some(pact) = self.pact.as_mut().filter(|pact| grant == Some(pact.id)) {
             pact.on_granted(member, number);
             self.activate_if_serving(now, out);
@@ -156,7 +154,7 @@ impl Node {
             let Some(member) = self.greeted.get(&link).copied() else { continue };
             let pulse = Pulse { view, takes_part: true, ..Pulse::default() };
             if let Some(grant) = self.grant(now.mono, member, &pulse) {
-                let pulse = self.say_pulse_and_moves(now.mono);
+                let pulse = self.say_pulse(now.mono);
                 out.send(link, &Message::Pong { number, grant: Some(grant), pulse });
             }
         }
@@ -176,7 +174,7 @@ impl Node {
     }
 
     fn ping(&mut self, member: MemberId, link: LinkId, number: u64, now: Mono, out: &mut dyn Outputs) {
-        let pulse = self.say_pulse_and_moves(now);
+        let pulse = self.say_pulse(now);
         if let Some(pact) = &mut self.pact {
             pact.on_pinged(member, number, now);
         }

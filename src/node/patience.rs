@@ -49,11 +49,10 @@ impl Node {
         self.patience.moved_at = Some(now);
     }
 
-    /// The next pulse to be said, with whether bytes move.
-    pub(super) fn say_pulse_and_moves(&mut self, now: Mono) -> Pulse {
+    /// Do bytes move here?
+    pub(super) fn moves(&self, now: Mono) -> bool {
         let within_ms = HEARTBEATS * self.settings.pace.every_ms;
-        let moves = self.patience.moved_at.is_some_and(|moved| now.since(moved) < within_ms);
-        Pulse { moves, ..self.say_pulse(now) }
+        self.patience.moved_at.is_some_and(|moved| now.since(moved) < within_ms)
     }
 
     pub(super) fn hear_of_moves(&mut self, member: MemberId, pulse: &Pulse, now: Mono) {
@@ -142,9 +141,9 @@ mod tests {
     #[test]
     fn a_node_says_that_bytes_move_for_as_long_as_they_do() {
         let (mut node, _) = linked(&mut Told::default());
-        assert!(!node.say_pulse_and_moves(Mono(2_000)).moves);
+        assert!(!node.say_pulse(Mono(2_000)).moves);
         node.on_moved(Mono(2_000));
-        assert!(node.say_pulse_and_moves(Mono(2_100)).moves);
-        assert!(!node.say_pulse_and_moves(Mono(2_400)).moves);
+        assert!(node.say_pulse(Mono(2_100)).moves);
+        assert!(!node.say_pulse(Mono(2_400)).moves);
     }
 }
