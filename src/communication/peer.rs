@@ -541,6 +541,7 @@ mod tests {
             Failure::OutcomeUnknown,
             Failure::Overloaded,
             Failure::Elsewhere,
+            Failure::Undecided,
             Failure::Refused("because".into()),
         ];
         let mut outcomes = vec![

@@ -366,9 +366,10 @@ impl Node {
     pub(super) fn on_answer(&mut self, now: Now, link: LinkId, id: RequestId, outcome: &Outcome<'_>, out: &mut dyn Outputs) {
         let Some(member) = self.member_dialled(link) else { return out.hang_up(link) };
         match self.requests.get_mut(id).map(|parked| &mut parked.waiting) {
-            Some(Waiting::Owner(forwarded)) if forwarded.owner == member && *outcome == Outcome::Failed(Failure::Elsewhere) => {
-                // It was certainly not carried out there. Who knows better will soon be known here too.
+            Some(Waiting::Owner(forwarded)) if forwarded.owner == member && is_elsewhere(outcome) => {
+                // Who owns it now will soon be known here too.
                 forwarded.sent = false;
+                forwarded.perhaps |= *outcome == Outcome::Failed(Failure::Undecided);
                 if !forwarded.perhaps {
                     forwarded.knowers = None;
                 }
@@ -448,10 +449,89 @@ impl Node {
     }
 }
 
+fn is_elsewhere(outcome: &Outcome<'_>) -> bool {
+    matches!(outcome, Outcome::Failed(Failure::Elsewhere | Failure::Undecided))
+}
+
 fn is_for(parked: &Parked, member: MemberId) -> bool {
     matches!(&parked.waiting, Waiting::Owner(forwarded) if forwarded.owner == member)
 }
 
 fn was_sent(parked: &Parked) -> bool {
     matches!(&parked.waiting, Waiting::Owner(forwarded) if forwarded.sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::net::SocketAddr;
+
+    use super::super::command::{Action, Removal, Request};
+    use super::super::message::{Introduction, PROTOCOL_VERSION};
+    use super::super::testing::{Nowhere, at, card, settings};
+    use super::super::{ClientId, Settings};
+    use super::*;
+    use crate::topology::view::{Mirrors, Past};
+
+    const OURS: LinkId = LinkId(9);
+
+    /// Keeps what is asked of other nodes, and what clients are told.
+    #[derive(Default)]
+    struct Told {
+        asked: Vec<RequestId>,
+        failures: Vec<Failure>,
+    }
+
+    impl Outputs for Told {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], reply: &Reply<'_>) {
+            if let Reply::Failed(failure) = reply {
+                self.failures.push((*failure).clone());
+            }
+        }
+        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
+            if let Message::Request { id, .. } = message {
+                self.asked.push(*id);
+            }
+        }
+        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    /// One of two nodes, in a view of both.
+    fn seated() -> Node {
+        let settings = Settings { peers: vec![card(8001, 7).address], mirrors: Mirrors::Next(1), ..settings(card(8002, 7)) };
+        let mut node = Node::new(settings, None, None, at(1_000));
+        let pool = Cow::Borrowed("pool");
+        let introduction = Introduction { protocol: PROTOCOL_VERSION, pool, me: card(8001, 7), others: Vec::new(), copies: 2 };
+        node.on_tick(at(1_000), &mut Nowhere);
+        node.on_dialled(at(1_001), MemberId(1), OURS, &mut Nowhere);
+        node.on_message(at(1_001), OURS, &Message::Welcome(introduction), &mut Nowhere);
+        let view = View::first((77, 5), 2, &[card(8001, 7), card(8002, 7)], &[], Past::Lost);
+        node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut Nowhere);
+        node
+    }
+
+    #[test]
+    fn a_write_begun_by_who_owns_its_key_no_more_may_have_been_carried_out() {
+        for (answered, told) in [(Failure::Elsewhere, Failure::Unreachable), (Failure::Undecided, Failure::OutcomeUnknown)] {
+            let (mut node, mut out) = (seated(), Told::default());
+            let is_theirs = |key: &String| node.route(node.hasher.hash(key.as_bytes()), Mono(1_003)) == Route::There(MemberId(1));
+            let key = (0..).map(|number| format!("key{number}")).find(is_theirs).expect("the other owns half of them");
+            let command = Command { key: Cow::Owned(key.clone().into_bytes()), action: Action::Delete(Removal::default()) };
+            node.on_request(
+                at(1_003),
+                ClientId { connection: 1, slot: 0 },
+                node.hasher.hash(key.as_bytes()),
+                &Request::Key(command),
+                &mut out,
+            );
+            let outcome = Outcome::Failed(answered);
+            node.on_message(at(1_004), OURS, &Message::Answer { id: out.asked[0], outcome }, &mut out);
+            node.on_closed(at(1_004), OURS, &mut out);
+            node.on_tick(at(2_100), &mut out);
+            assert_eq!(out.failures, [told]);
+        }
+    }
 }

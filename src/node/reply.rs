@@ -127,6 +127,8 @@ pub enum Failure {
     Overloaded,
     /// Between nodes: the key is not this node's by the view it knows; certainly not carried out.
     Elsewhere,
+    /// Between nodes: it was begun here, and the key has got another owner before all holders had it. That one knows what has become of it.
+    Undecided,
     /// An admin request that cannot be done, and why.
     Refused(String),
     /// There is a password, and this client has not shown it.
@@ -190,7 +192,7 @@ impl Failure {
             Failure::NotANumber | Failure::Overflow => true,
             Failure::Unauthenticated | Failure::WrongPassword | Failure::NoPassword | Failure::Forbidden => true,
             Failure::TooLarge | Failure::OutOfMemory | Failure::Unreachable | Failure::OutcomeUnknown => false,
-            Failure::Overloaded | Failure::Elsewhere | Failure::Refused(_) => false,
+            Failure::Overloaded | Failure::Elsewhere | Failure::Undecided | Failure::Refused(_) => false,
         }
     }
 
@@ -206,6 +208,7 @@ impl Failure {
             Failure::OutcomeUnknown => "outcome unknown: the owner of this key was lost before it answered",
             Failure::Overloaded => "too many requests are waiting for other nodes",
             Failure::Elsewhere => "this key has another owner now",
+            Failure::Undecided => "this key has got another owner while it was changed",
             Failure::Refused(why) => why,
             Failure::Unauthenticated => "unauthenticated",
             Failure::WrongPassword => "authentication failure",

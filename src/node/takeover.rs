@@ -289,6 +289,7 @@ impl Node {
     pub(super) fn give_up_delayed(&mut self, lost: Vec<Delayed>, elsewhere: bool, out: &mut dyn Outputs) {
         for Delayed { origin, key, is_of_change, .. } in lost {
             let failure = match origin {
+                Origin::Peer { .. } if elsewhere && is_of_change => Failure::Undecided,
                 Origin::Peer { .. } | Origin::Walk(_) if elsewhere => Failure::Elsewhere,
                 _ if is_of_change => Failure::OutcomeUnknown,
                 _ => Failure::Unreachable,

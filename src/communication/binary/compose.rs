@@ -168,7 +168,7 @@ impl Form {
             Failure::TooLarge => Status::TooLarge,
             Failure::OutOfMemory => Status::OutOfMemory,
             Failure::Unreachable | Failure::Overloaded | Failure::Elsewhere => Status::Temporary,
-            Failure::OutcomeUnknown | Failure::Refused(_) | Failure::Forbidden => Status::Internal,
+            Failure::OutcomeUnknown | Failure::Undecided | Failure::Refused(_) | Failure::Forbidden => Status::Internal,
             Failure::Unauthenticated | Failure::WrongPassword => Status::AuthFailure,
             Failure::NoPassword => Status::UnknownCommand,
         };

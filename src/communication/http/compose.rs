@@ -214,7 +214,7 @@ impl Form {
             Failure::TooLarge => ("413 Content Too Large", ""),
             Failure::OutOfMemory => ("507 Insufficient Storage", ""),
             Failure::Unreachable | Failure::Overloaded | Failure::Elsewhere => (UNAVAILABLE, RETRY_SOON),
-            Failure::OutcomeUnknown => ("502 Bad Gateway", ""),
+            Failure::OutcomeUnknown | Failure::Undecided => ("502 Bad Gateway", ""),
             Failure::Refused(_) => ("409 Conflict", ""),
             Failure::Unauthenticated | Failure::WrongPassword | Failure::NoPassword => (UNAUTHORIZED, WHO_ARE_YOU),
             Failure::Forbidden => ("403 Forbidden", ""),

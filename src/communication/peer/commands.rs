@@ -131,6 +131,7 @@ impl Writer<'_> {
             Failure::Refused(why) => (6, why.as_str()),
             Failure::Elsewhere => (7, ""),
             Failure::Overflow => (8, ""),
+            Failure::Undecided => (9, ""),
             // Who may ask is decided where the client is: these are never said between nodes.
             Failure::Unauthenticated | Failure::WrongPassword | Failure::NoPassword | Failure::Forbidden => (6, failure.text()),
         };
@@ -309,6 +310,7 @@ impl<'a> Reader<'a> {
             (6, why) => Failure::Refused(why.to_string()),
             (7, _) => Failure::Elsewhere,
             (8, _) => Failure::Overflow,
+            (9, _) => Failure::Undecided,
             _ => return Err(Malformed),
         })
     }
