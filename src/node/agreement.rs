@@ -55,6 +55,7 @@ impl Node {
     /// Another node has said how it is.
     pub(super) fn on_pulse(&mut self, now: Now, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
         self.hear_of_moves(member, pulse, now.mono);
+        let witnesses = !self.mistakes().ends_unwitnessed;
         let Some(pact) = &mut self.pact else { return };
         let is_same = pulse.view == pact.id;
         let tie = pact.tie(member);
@@ -63,6 +64,9 @@ impl Node {
         }
         tie.pulse = *pulse;
         tie.has_sat |= is_same && pulse.takes_part;
+        if witnesses && !(is_same && pulse.takes_part) && pact.seat_of(member).is_some_and(|seat| pact.has_departed(seat)) {
+            pact.witness(member, now.mono);
+        }
         self.mirroring.remembered.forget_below(member, pulse.watermark);
         if is_same {
             self.mirroring.on_done(member, pulse.done);
@@ -172,7 +176,7 @@ impl Node {
         let Some(pact) = &self.pact else { return false };
         let member = pact.seats[seat];
         let is_there = || self.membership.get(member).standing == Standing::Up && !pact.has_ended(seat, &self.membership);
-        member == MemberId::ME || (is_there() && !pact.has_given_up(seat))
+        member == MemberId::ME || (is_there() && !pact.has_given_up(seat) && !pact.is_witnessed(seat))
     }
 
     /// May a seat be left out of what decides?
@@ -212,7 +216,7 @@ impl Node {
     pub(super) fn on_prepare(&mut self, now: Now, link: LinkId, base: ViewId, ballot: Ballot, out: &mut dyn Outputs) {
         let own = self.base();
         let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
-        let Some(pact) = &mut self.pact else { return };
+        let Some(pact) = self.pact.as_mut().filter(|pact| !pact.has_retired) else { return };
         if base != own {
             let pulse = Pulse { view: base, takes_part: true, ..Pulse::default() };
             return self.tell_view(now.mono, member, &pulse, out);
@@ -407,7 +411,7 @@ impl Node {
             return out.hang_up(link);
         }
         let own = self.base();
-        let Some(pact) = self.pact.as_mut().filter(|_| base == own) else { return };
+        let Some(pact) = self.pact.as_mut().filter(|pact| base == own && !pact.has_retired) else { return };
         if !pact.acceptor.accept(ballot, view, now.mono) {
             return out.send(link, &Message::Outbid { base, ballot: pact.acceptor.promised() });
         }
@@ -586,6 +590,65 @@ mod tests {
         assert_eq!((next.epoch, next.up().count()), (view.epoch + 1, 1));
     }
 
+    #[test]
+    fn a_departure_is_witnessed_as_long_as_a_grant_runs() {
+        for (departs_at, goes_on) in [(1_020, true), (1_500, false)] {
+            let (mut node, view) = seated(8002, 8001);
+            node.pact.as_mut().expect("it has mirrors").on_pinged(MemberId(1), 77, Mono(1_003));
+            let seated = Pulse { number: 1, view, takes_part: true, ..Pulse::default() };
+            node.on_message(at(1_004), OURS, &Message::Pong { number: 77, grant: Some(view), pulse: seated }, &mut Nowhere);
+            let departed = Pulse { number: 2, ..Pulse::default() };
+            node.on_message(at(departs_at), THEIRS, &Message::Ping { number: 1, pulse: departed }, &mut Nowhere);
+            node.on_tick(at(departs_at), &mut Nowhere);
+            assert_eq!(node.view().is_some_and(|next| next.epoch > view.epoch), goes_on, "it departs at {departs_at}");
+        }
+    }
+
+    #[test]
+    fn who_has_retired_has_no_say_in_a_first_view() {
+        let mut promises = Promises::default();
+        for retires in [false, true] {
+            let mut node = connected(8002, 8001);
+            if retires {
+                node.retire(at(1_002), &mut Nowhere);
+            }
+            node.on_message(at(1_003), THEIRS, &Message::Prepare { base: ViewId::default(), ballot: 1 << 16 }, &mut promises);
+            assert_eq!(promises.0.pop().is_some(), !retires);
+            let commit = Message::Commit(Box::new(view_of_both()));
+            node.on_message(at(1_004), OURS, &commit, &mut Nowhere);
+            assert_eq!(node.pact.as_ref().expect("it has mirrors").me.is_some(), !retires);
+        }
+    }
+
+    #[test]
+    fn who_leaves_and_may_be_missed_still_begins_a_pool() {
+        let mut node = connected(8001, 8002);
+        node.leave();
+        let may_begin = |node: &Node| node.pact.as_ref().expect("it has mirrors").may_begin();
+        assert!(!may_begin(&node), "it has nothing, and ends");
+        let accept = Message::Accept { base: ViewId::default(), ballot: 1 << 16, view: Box::new(view_of_both()), silent: Vec::new() };
+        node.on_message(at(1_002), THEIRS, &accept, &mut Nowhere);
+        assert!(may_begin(&node) && !node.has_left(Mono(1_003)), "by that view it may have keys");
+    }
+
+    #[test]
+    fn who_leaves_does_not_end_before_those_who_stay_hold_a_lease_of_it() {
+        let (mut node, view) = seated(8002, 8001);
+        node.leave();
+        let leaving = |view: &View| view.next(&Change { stays: vec![true; 2], leaves: vec![false, true], ..Change::default() });
+        let settled =
+            leaving(&view_of_both()).next(&Change { stays: vec![true; 2], leaves: vec![false, true], settles: true, ..Change::default() });
+        let id = settled.id();
+        assert!(id.epoch > view.epoch && settled.is_whole());
+        node.on_message(at(1_003), OURS, &Message::Commit(Box::new(settled)), &mut Nowhere);
+        let pulse = Pulse { number: 1, view: id, takes_part: true, ..Pulse::default() };
+        node.on_message(at(1_004), OURS, &Message::Pong { number: 1, grant: None, pulse }, &mut Nowhere);
+        assert!(!node.has_left(Mono(1_004)), "the other knows the view, and could not witness this end");
+        node.on_message(at(1_005), THEIRS, &Message::Ping { number: 1, pulse: Pulse { number: 2, ..pulse } }, &mut Nowhere);
+        assert!(node.has_left(Mono(1_006)));
+        assert!(!node.has_left(Mono(1_505)), "it could no longer");
+    }
+
     fn asked_to_flush(mut node: Node) -> Node {
         let request = Request::Admin(Admin::Flush { when: Expiry::InMs(0) });
         node.on_request(at(1_003), ClientId { connection: 1, slot: 0 }, node.hasher.hash(b""), &request, &mut Nowhere);
@@ -637,11 +700,11 @@ mod tests {
     fn who_has_accepted_a_first_view_does_not_leave_before_it_takes_part() {
         let mut node = connected(8002, 8001);
         node.leave();
-        assert!(node.has_left(), "it has nothing that others have to have");
+        assert!(node.has_left(Mono(1_006)), "it has nothing that others have to have");
         let view = Box::new(view_of_both());
         let accept = Message::Accept { base: ViewId::default(), ballot: 1 << 16, view, silent: Vec::new() };
         node.on_message(at(1_002), THEIRS, &accept, &mut Nowhere);
-        assert!(!node.has_left());
+        assert!(!node.has_left(Mono(1_006)));
     }
 
     #[test]
@@ -651,10 +714,10 @@ mod tests {
         node.lose_seat(at(1_003), &mut Nowhere);
         let commit = |view: View| Message::Commit(Box::new(view));
         node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
-        assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
+        assert_eq!((node.view().map(View::id), node.has_left(Mono(1_006))), (Some(view), false));
         let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
         node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
-        assert!(node.has_left());
+        assert!(node.has_left(Mono(1_006)));
     }
 
     /// Keeps the promises that are sent.

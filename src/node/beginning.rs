@@ -32,7 +32,7 @@ impl Node {
 
     /// Nobody has a seat: is it time for a first view, and is it this node that proposes it?
     pub(super) fn consider_a_first_view(&mut self, now: Now, out: &mut dyn Outputs) {
-        let Some(pact) = self.pact.as_ref().filter(|pact| !pact.wants.leaves || pact.has_survived) else { return };
+        let Some(pact) = self.pact.as_ref().filter(|pact| pact.may_begin()) else { return };
         let others: Vec<(MemberId, Standing)> = self.membership.others().map(|(id, member)| (id, member.standing)).collect();
         let is_there =
             |id: MemberId, standing: Standing| standing == Standing::Up && pact.pulse_of(id).is_some_and(|pulse| !pulse.takes_part);

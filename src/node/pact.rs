@@ -53,7 +53,7 @@ pub struct Tie {
     pub granted: Option<Mono>,
     /// When it was last granted one, in this view.
     pub grants: Option<Mono>,
-    /// Its seat's life has ended while its grant was running.
+    /// Its seat's life has ended or departed while its grant was running.
     pub is_witnessed: bool,
     /// The life that was known when it was last dialled.
     pub dialled_life: u64,
@@ -125,6 +125,8 @@ pub struct Pact {
     pub id: ViewId,
     /// The last one in which this life has given up its seat.
     given_up: ViewId,
+    /// This life ends, and takes no seat any more: it listens no longer, and that tells the others that it is gone.
+    pub has_retired: bool,
     /// By it, everything is where it is to be.
     pub is_whole: bool,
     /// Where the keys are by it.
@@ -180,6 +182,7 @@ impl Pact {
             view: None,
             id: ViewId::default(),
             given_up: ViewId::default(),
+            has_retired: false,
             is_whole: false,
             placement: Placement::default(),
             seats: Vec::new(),
@@ -215,6 +218,13 @@ impl Pact {
     #[must_use]
     pub fn wait_ms(&self) -> u64 {
         self.lease_ms() * WAIT_TENTHS / 10 + 1
+    }
+
+    /// Without a view: may there be keys that others have to have from this node? If it has lived on with them; or has accepted a first view,
+    /// by which they may be its own.
+    #[must_use]
+    pub fn may_be_missed(&self) -> bool {
+        self.has_survived || self.acceptor.accepted().is_some()
     }
 
     /// May it serve by its view?
@@ -343,13 +353,20 @@ impl Pact {
         pulse.is_some_and(|pulse| pulse.view == self.id && !pulse.takes_part)
     }
 
-    /// Has it ended while its grant was running?
+    /// Has it ended or departed while its grant was running?
     #[must_use]
     pub fn is_witnessed(&self, seat: usize) -> bool {
         self.ties.get(self.seats[seat].index()).is_some_and(|tie| tie.is_witnessed)
     }
 
-    /// The life of this member is known to have ended: was a grant of it running?
+    /// Was this seat granted a lease so recently that it will witness this node's end, if that comes now?
+    #[must_use]
+    pub fn has_fresh_grant(&self, seat: usize, now: Mono) -> bool {
+        let granted = self.ties.get(self.seats[seat].index()).and_then(|tie| tie.grants);
+        granted.is_some_and(|granted| now < granted.plus(self.lease_ms()))
+    }
+
+    /// The life of this member is known to have ended, or to have departed: was a grant of it running?
     pub fn witness(&mut self, member: MemberId, now: Mono) {
         let within_ms = self.wait_ms() * WITNESS_HUNDREDTHS / 100;
         let is_seated = self.seat_of(member).is_some();
@@ -401,7 +418,7 @@ impl Pact {
         // Who has given up its seat has forgotten what it promised there: it does not sit down again before the next view.
         let is_given_up = view.lineage == self.given_up.lineage && view.epoch <= self.given_up.epoch;
         let is_mine = |seat: &usize| !is_given_up && view.seats[*seat].is_up() && view.seats[*seat].card.incarnation == life;
-        self.me = seats.iter().position(|member| *member == MemberId::ME).filter(is_mine);
+        self.me = seats.iter().position(|member| *member == MemberId::ME).filter(|seat| is_mine(seat) && !self.has_retired);
         self.id = view.id();
         self.is_whole = view.is_whole();
         self.placement = Placement::new(&view);
@@ -422,6 +439,12 @@ impl Pact {
         }
         self.view = Some(view);
         self.count_grants();
+    }
+
+    /// May it have a say in a first view?
+    #[must_use]
+    pub fn may_begin(&self) -> bool {
+        !self.has_retired && (!self.wants.leaves || self.may_be_missed())
     }
 
     /// Did this life give up its seat in a later view of the same succession? Old words may come late.

@@ -84,7 +84,8 @@ impl Node {
     fn has_reason(&self, now: Mono) -> bool {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
         let is_down = |seat: usize| matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_));
-        let is_lost = |seat: usize| pact.has_ended(seat, &self.membership) || is_down(seat) || pact.has_given_up(seat);
+        let is_lost =
+            |seat: usize| pact.has_ended(seat, &self.membership) || is_down(seat) || pact.has_given_up(seat) || pact.is_witnessed(seat);
         let is_stale = pact.acceptor.is_frozen() && now >= pact.acceptor.since().plus(FROZEN_MS);
         let is_filled = || !pact.is_whole && self.are_all_filled(now);
         is_stale || view.up().any(|seat| Some(seat) != pact.me && is_lost(seat)) || self.newcomer(now).is_some() || is_filled()

@@ -333,7 +333,11 @@ impl Node {
     /// The node ends: it serves nothing any more, and grants nobody anything.
     pub fn retire(&mut self, now: Now, out: &mut dyn Outputs) {
         self.leave();
+        if let Some(pact) = &mut self.pact {
+            pact.has_retired = true;
+        }
         self.lose_seat(now, out);
+        self.ping_all(now.mono, out);
     }
 
     /// The node is to end: others are to have its keys first.
@@ -345,7 +349,7 @@ impl Node {
 
     /// Has it nothing left that others have to have first?
     #[must_use]
-    pub fn has_left(&self) -> bool {
+    pub fn has_left(&self, now: Mono) -> bool {
         let Some(pact) = &self.pact else { return true };
         let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
         let is_away =
@@ -356,19 +360,23 @@ impl Node {
             return true;
         }
         match (&pact.view, pact.me) {
-            // Who has accepted a first view may be the one that has its keys by it.
-            (None, _) => !pact.has_survived && pact.acceptor.accepted().is_none(),
+            (None, _) => !pact.may_be_missed(),
             // Who has given up the seat that it has by this view still counts to the others as a holder.
             (Some(view), None) => view.seat_up(&self.me().name, self.me().incarnation).is_none(),
-            (Some(view), Some(me)) => view.seats[me].standing == SeatStanding::Leaving && view.is_whole() && self.is_view_known(),
+            (Some(view), Some(me)) => view.seats[me].standing == SeatStanding::Leaving && view.is_whole() && self.is_dispensable(now),
         }
     }
 
-    /// Has everybody in the view it, as far as they live? Who has not could go on from the one before, in which this node has keys.
-    fn is_view_known(&self) -> bool {
+    /// Can all others in the view, as far as they live, go on without this node from one moment to the next? Who does not know the view could go
+    /// on from the one before, in which this node has keys. And who stays has to witness the end, or half of a view that leaves at once leaves
+    /// the rest without a majority.
+    fn is_dispensable(&self, now: Mono) -> bool {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return true };
         let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
-        view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
+        let stays = |seat: usize| view.seats[seat].standing == SeatStanding::Up;
+        let witnesses = |seat: usize| self.mistakes().ends_unwitnessed || pact.has_fresh_grant(seat, now);
+        let mut others = view.up().filter(|seat| Some(*seat) != pact.me && !pact.has_ended(*seat, &self.membership));
+        others.all(|seat| has_it(seat) && (!stays(seat) || witnesses(seat)))
     }
 
     /// Removes a key that is not this node's to keep.

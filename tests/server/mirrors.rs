@@ -158,6 +158,21 @@ fn a_node_that_the_pool_is_told_of_comes_and_goes_without_a_miss() {
 }
 
 #[test]
+fn all_but_one_may_be_told_to_end_at_once() {
+    let mut pool = Mirrored::start(4);
+    let verdict = under_load(&mut pool, |load, pool| {
+        (1..4).for_each(|node| load.excuse(node));
+        std::thread::scope(|scope| {
+            for node in &mut pool.nodes[1..] {
+                scope.spawn(|| assert_eq!(node.terminate().code(), Some(0)));
+            }
+        });
+        load.await_more(SOME);
+    });
+    verdict.assert_kept();
+}
+
+#[test]
 fn all_nodes_restarted_one_after_the_other_miss_no_key_and_answer_no_error() {
     let mut pool = Mirrored::start(3);
     let verdict = under_load(&mut pool, |load, pool| {

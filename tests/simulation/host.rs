@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::durability::{Commit, Durability};
 use crate::network::{Arrival, Holder};
-use crate::options::{MS, Options, Sync};
+use crate::options::{MS, Options, Sync, pick};
 use crate::planted::Mistake;
 
 pub const MAX_VALUE: usize = 1 << 20;
@@ -35,6 +35,8 @@ const POOL: &str = "simulated";
 const EPOCH_BEGAN_MS: u64 = 1_577_836_800_000;
 /// Bytes of the journal read in one turn while a node serves, and at once before it does.
 const REPLAY_A_TURN: usize = 1 << 10;
+/// A node that has left ends this much later at the latest.
+const LONGEST_FAREWELL_MS: u64 = 1_000;
 /// Between an arrival and the turn that takes it.
 const TURN_US: u64 = 50;
 /// The event loop looks after its connections so often, whatever happens.
@@ -77,6 +79,8 @@ pub struct Process {
     turns: u64,
     inspect_every: u64,
     pub leaving_since: Option<u64>,
+    /// It has left and finishes what it owes until then. Nobody is taken in meanwhile.
+    farewell: Option<u64>,
 }
 
 /// A link's end.
@@ -117,7 +121,9 @@ pub struct Turn {
     pub dials: Vec<(MemberId, usize)>,
     /// The process ended in the middle of it.
     pub crashed: bool,
-    /// The node has left the pool: the process may end.
+    /// The node has left the pool and begins to finish what it owes.
+    pub retired: bool,
+    /// It has finished: the process ends.
     pub left: bool,
 }
 
@@ -202,6 +208,7 @@ impl Host {
             turns: 0,
             inspect_every: options.inspect_every,
             leaving_since: None,
+            farewell: None,
         });
     }
 
@@ -274,6 +281,7 @@ impl Host {
             process.take(input, read, &mut said);
         }
         process.with_node(&mut said, |node, sink| node.on_tick(read, sink));
+        let retired = process.retire_when_left(now, read, &mut self.prng, &mut said);
         process.read_journal(read, &mut self.disk, &mut said);
         let keeps_in_time = self.disk.torn_per_mille.is_none_or(|per_mille| per_mille >= 500);
         let dials = process.carry_out_orders(&mut said, keeps_in_time.then_some(&mut self.disk.kept));
@@ -282,7 +290,7 @@ impl Host {
             process.node.check_invariants();
         }
         if self.mistake == Some(Mistake::ReplyBeforeWrite) && self.disk.torn_per_mille.is_some() {
-            return Turn { said, dials, crashed: true, left: false };
+            return Turn { said, dials, crashed: true, ..Turn::default() };
         }
         let commit = Commit {
             node: &mut process.node,
@@ -304,9 +312,9 @@ impl Host {
             }
         }
         let is_idle = process.durability.is_idle() && !process.node.has_unwritten();
-        let left = process.leaving_since.is_some() && process.node.has_left() && is_idle;
+        let left = process.farewell.is_some_and(|until| now >= until) && is_idle;
         self.sleep(read.mono, now);
-        Turn { said, dials, crashed: false, left }
+        Turn { said, dials, crashed: false, retired, left }
     }
 
     /// A dial has been begun, on this link. It ends the one before, if that has come to nothing.
@@ -328,7 +336,7 @@ impl Host {
             self.clock.when(node_at)
         };
         let is_owed = process.replay_ordered || process.replay.is_some() || process.node.has_unwritten();
-        let at = if is_owed { now } else { at.min(disk_at) };
+        let at = if is_owed { now } else { at.min(disk_at) }.min(process.farewell.unwrap_or(u64::MAX));
         process.turn_at = at.max(now + self.turn_us).min(now + SWEEP_EVERY_US);
     }
 
@@ -392,6 +400,21 @@ impl Process {
     /// For how long has it been leaving?
     pub fn leaving_for(&self, now: u64) -> u64 {
         self.leaving_since.map_or(0, |since| now - since)
+    }
+
+    /// Is anybody taken in who dials it?
+    pub fn listens(&self) -> bool {
+        self.farewell.is_none()
+    }
+
+    fn retire_when_left(&mut self, now: u64, read: Now, prng: &mut Prng, said: &mut Vec<Said>) -> bool {
+        if self.leaving_since.is_none() || self.farewell.is_some() || !self.node.has_left(read.mono) {
+            return false;
+        }
+        let most = pick(prng, &[0, 10, LONGEST_FAREWELL_MS]);
+        self.farewell = Some(now + prng.below(most + 1) * MS);
+        self.with_node(said, |node, sink| node.retire(read, sink));
+        true
     }
 
     /// When the oldest of what has arrived did so.

@@ -121,8 +121,8 @@ impl World {
         }
     }
 
-    /// A node that was asked to leave has done so: its process ends, and comes back later. If all leave, nobody is left to hand anything to.
-    pub fn end_left(&mut self, host: usize) -> Check {
+    /// A node that was asked to leave has done so. If all leave, nobody is left to hand anything to.
+    pub fn check_handed_over(&self, host: usize) -> Check {
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         let me = process.node.me();
         let stays = |card: &Card| {
@@ -134,8 +134,17 @@ impl World {
         if self.views.newest().is_some_and(|view| others_stay(view) && still_holds(view)) {
             return found(format!("node {} has left, and what it holds is not handed over", host + 1));
         }
+        Ok(())
+    }
+
+    /// It has finished what it owed, too: its process ends, and comes back later, sometimes not before a pool would begin without it.
+    pub fn end_in_order(&mut self, host: usize) -> Check {
         self.hosts[host].finish();
-        self.end_process(host)
+        self.end_process(host)?;
+        if self.storm.prng.chance(1, 2) {
+            self.hosts[host].start_at += 2 * self.options.boot_wait_ms * MS;
+        }
+        Ok(())
     }
 
     /// Kills a process whose machine stays without one.

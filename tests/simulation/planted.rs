@@ -63,6 +63,8 @@ pub enum Mistake {
     NoRestate,
     /// Any proof of death, witnessed or not, makes the majority smaller.
     AnyDeathShrinks,
+    /// Those who stay do not witness the end of a node that leaves.
+    EndsUnwitnessed,
     /// A view that was begun before the last who have a key were gone leaves them out at once.
     NoLastWait,
     /// Of journals, only those of nodes that have heard of the newest view count.
@@ -87,7 +89,7 @@ impl Mistake {
     ];
 
     /// Those of the core, and within how many of their own seeds.
-    pub const OF_THE_CORE: [(Mistake, u64); 17] = [
+    pub const OF_THE_CORE: [(Mistake, u64); 18] = [
         (Mistake::NoLease, 100),
         (Mistake::NoFence, 300),
         (Mistake::AckBeforeMirrors, 100),
@@ -102,6 +104,7 @@ impl Mistake {
         (Mistake::CompleteAtOnce, 100),
         (Mistake::NoRestate, 100),
         (Mistake::AnyDeathShrinks, 300),
+        (Mistake::EndsUnwitnessed, 300),
         (Mistake::NoLastWait, 300),
         (Mistake::NewestOnly, 300),
         (Mistake::DoneTwice, 100),
@@ -125,6 +128,7 @@ impl Mistake {
             Mistake::CompleteAtOnce => Mistakes { complete_at_once: true, ..none },
             Mistake::NoRestate => Mistakes { no_restate: true, ..none },
             Mistake::AnyDeathShrinks => Mistakes { any_death_shrinks: true, ..none },
+            Mistake::EndsUnwitnessed => Mistakes { ends_unwitnessed: true, ..none },
             Mistake::NoLastWait => Mistakes { no_last_wait: true, ..none },
             Mistake::NewestOnly => Mistakes { newest_only: true, ..none },
             Mistake::DoneTwice => Mistakes { done_twice: true, ..none },
@@ -146,6 +150,7 @@ impl Mistake {
             Mistake::ForgetAccepted | Mistake::CommitEarly => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
             Mistake::OwnJournal => &[Fault::Kill, Fault::KillAll],
             Mistake::AnyDeathShrinks => &[Fault::Kill, Fault::Cut],
+            Mistake::EndsUnwitnessed => &[Fault::Leave],
             Mistake::NoLastWait | Mistake::NewestOnly => &[Fault::KillAll],
             _ => &[],
         }

@@ -28,7 +28,9 @@ pub enum Relief {
     DiskWell(usize),
     /// Rather the fault itself: the process ends now.
     Kill(usize),
-    /// The same, and the next one begins no earlier than that.
+    /// So is this: the process is asked to end in order.
+    Leave(usize),
+    /// The same as killing, and the next one begins no earlier than that.
     End(usize, u64),
 }
 
@@ -40,7 +42,7 @@ pub struct Storm {
     pub struck: BTreeMap<Fault, u64>,
     every_us: u64,
     begun: u64,
-    prng: Prng,
+    pub prng: Prng,
 }
 
 impl Storm {
@@ -146,7 +148,7 @@ impl World {
             Fault::DiskFull | Fault::SyncFails => self.disk_trouble(host, fault),
             Fault::Rot => return self.rot(host),
             Fault::WallJump => self.jump_wall_clock(host),
-            Fault::Leave => self.hosts[host].leave(self.now),
+            Fault::Leave => self.leave(host),
             Fault::KillAll | Fault::PowerLossEverywhere => return self.strike_everywhere(fault == Fault::KillAll),
             Fault::Dead | Fault::Connect | Fault::Reconstruct | Fault::Flush => self.operate_at_random(host, fault),
         }
@@ -171,6 +173,19 @@ impl World {
         self.storm.relieve_at(until, Relief::Heal);
         let at = self.now + self.storm.prng.below(20 * MS);
         self.storm.relieve_at(at, Relief::Kill(host));
+    }
+
+    /// An operator ends a process in order, or all but one within milliseconds.
+    fn leave(&mut self, host: usize) {
+        self.hosts[host].leave(self.now);
+        if self.storm.prng.chance(1, 2) {
+            return;
+        }
+        let stays = (host + 1 + self.storm.prng.below(self.hosts.len() as u64 - 1) as usize) % self.hosts.len();
+        for other in (0..self.hosts.len()).filter(|other| *other != stays && *other != host) {
+            let at = self.now + self.storm.prng.below(20 * MS);
+            self.storm.relieve_at(at, Relief::Leave(other));
+        }
     }
 
     /// Ends a process; its machine says so to the others, and begins another one after a while.
@@ -349,6 +364,7 @@ impl World {
     fn relieve(&mut self, relief: Relief) -> Check {
         match relief {
             Relief::Kill(host) => self.end_process(host)?,
+            Relief::Leave(host) => self.hosts[host].leave(self.now),
             Relief::End(host, back_at) => self.end_with_all(host, back_at)?,
             Relief::PowerOn(host) if !self.hosts[host].is_on => {
                 self.hosts[host].is_on = true;

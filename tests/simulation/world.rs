@@ -21,7 +21,7 @@ use spydercache::topology::membership::{Reason, Standing};
 use crate::checker::Checker;
 use crate::clients::{Clients, key_of, name_of};
 use crate::finding::{Check, Story, answer_in_words, found, in_words};
-use crate::host::{Host, Input, Said, address_of};
+use crate::host::{Host, Input, Process, Said, address_of};
 use crate::losses::{Allowance, Losses};
 use crate::network::{Arrival, Holder, Network, Place};
 use crate::options::{Fault, MS, Options, Sync};
@@ -199,6 +199,7 @@ impl World {
         match (arrival, host.holder()) {
             (_, None) if !host.is_on => {}
             (Arrival::Knock, None) => self.network.refuse(link, self.now),
+            (Arrival::Knock, Some(_)) if !host.process.as_ref().is_some_and(Process::listens) => self.network.refuse(link, self.now),
             (Arrival::Knock, Some(holder)) => {
                 self.network.accept(Place { holder, link }, self.now);
                 host.put(Input::FromNetwork(link, Arrival::Knock), self.now);
@@ -232,9 +233,12 @@ impl World {
                 Said::Reply(client, key, answer) => self.on_reply(host, client, &key, answer)?,
             }
         }
+        if turn.retired {
+            self.check_handed_over(host)?;
+        }
         match turn {
             _ if turn.crashed => self.end_process(host),
-            _ if turn.left => self.end_left(host),
+            _ if turn.left => self.end_in_order(host),
             _ => Ok(()),
         }
     }
