@@ -277,11 +277,11 @@ impl Host {
         let read = self.read_clock(now);
         let Some(process) = &mut self.process else { return Turn::default() };
         let mut said = Vec::new();
+        let retired = process.retire_when_left(now, read, &mut self.prng, &mut said);
         for input in process.take_inputs(&mut self.prng) {
             process.take(input, read, &mut said);
         }
         process.with_node(&mut said, |node, sink| node.on_tick(read, sink));
-        let retired = process.retire_when_left(now, read, &mut self.prng, &mut said);
         process.read_journal(read, &mut self.disk, &mut said);
         let keeps_in_time = self.disk.torn_per_mille.is_none_or(|per_mille| per_mille >= 500);
         let dials = process.carry_out_orders(&mut said, keeps_in_time.then_some(&mut self.disk.kept));
