@@ -19,6 +19,9 @@ use crate::answer::Answer;
 use crate::network::Holder;
 use crate::options::{Options, pick};
 
+/// The longest time to live that is asked for.
+pub const LONGEST_TTL_MS: u64 = 3_000;
+
 /// A counter begins at its number times this.
 pub const COUNTER_STEP: u64 = 1_000_000;
 const COUNTERS_ONE_IN: u64 = 8;
@@ -252,7 +255,11 @@ impl Clients {
     }
 
     fn expiry(&mut self) -> Expiry {
-        if self.ttl_one_in > 0 && self.prng.chance(1, self.ttl_one_in) { Expiry::InMs(1 + self.prng.below(3_000)) } else { Expiry::Never }
+        if self.ttl_one_in > 0 && self.prng.chance(1, self.ttl_one_in) {
+            Expiry::InMs(1 + self.prng.below(LONGEST_TTL_MS))
+        } else {
+            Expiry::Never
+        }
     }
 
     fn new_value(&mut self, key: u64) -> u64 {

@@ -9,7 +9,7 @@ use spydercache::topology::membership::Card;
 use spydercache::topology::placement::Placement;
 use spydercache::topology::view::{Standing, View};
 
-use crate::clients::name_of;
+use crate::clients::{LONGEST_TTL_MS, name_of};
 use crate::finding::{Check, Finding, found};
 use crate::host::{Host, Process, address_of, host_at};
 use crate::losses::Allowance;
@@ -255,7 +255,8 @@ impl World {
 
     /// Two copies are equal, or just about to expire; and who is full may have evicted its own.
     fn may_differ(&self, one: &Copy, other: &Copy) -> bool {
-        let lag_ms = self.options.lag_us().unwrap_or(0) / MS;
+        let drift_ms = (2 * LONGEST_TTL_MS * self.options.drift_ppm).div_ceil(1_000_000);
+        let lag_ms = self.options.lag_us().unwrap_or(0) / MS + drift_ms;
         let is_ending = |copy: &Copy| copy.left_ms.is_some_and(|left| left <= lag_ms);
         let either_is_gone = one.content.is_none() || other.content.is_none();
         one.content == other.content || (either_is_gone && (self.options.evicts() || is_ending(one) || is_ending(other)))

@@ -222,6 +222,9 @@ impl World {
         // What a view loses is lost before its answers are looked at.
         let views = self.views.passed.changes;
         self.watch_views(host)?;
+        if self.hosts[host].process.is_none() {
+            return Ok(());
+        }
         if self.hosts[host].ends_at_view && self.views.passed.changes > views {
             return self.end_process(host);
         }
