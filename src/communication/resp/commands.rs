@@ -183,16 +183,12 @@ static NAMES: [u128; COMMANDS.len()] = {
     names
 };
 
-/// A name as a number, its letters lower.
+/// A name as a number, its letters lower. The bit that makes them so makes a letter of nothing else, and all names are letters.
 const fn word(name: &[u8]) -> u128 {
-    assert!(name.len() <= LONGEST_NAME);
     let mut bytes = [0; LONGEST_NAME];
-    let mut index = 0;
-    while index < name.len() {
-        bytes[index] = name[index].to_ascii_lowercase();
-        index += 1;
-    }
-    u128::from_be_bytes(bytes)
+    bytes.split_at_mut(name.len()).0.copy_from_slice(name);
+    let lower = u128::from_be_bytes([b' '; LONGEST_NAME]);
+    u128::from_be_bytes(bytes) | lower.unbounded_shl(8 * (LONGEST_NAME - name.len()) as u32)
 }
 
 /// The command of this name, however it is written.

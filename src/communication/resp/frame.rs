@@ -19,6 +19,8 @@ use crate::config::Limits;
 const MOST_ARGUMENTS: u64 = 1 << 20;
 /// Most bytes of one command, unless a single value may be larger.
 const MOST_BYTES: usize = 64 << 20;
+/// Most digits of a number that is announced.
+const MOST_DIGITS: usize = 18;
 /// Longest line that announces a number, its end included.
 const LONGEST_HEADER: usize = 32;
 
@@ -135,6 +137,24 @@ enum Header {
 /// Reads `*NUMBER\r\n`, or the same with another first byte.
 fn header(input: &[u8], mark: u8) -> Header {
     debug_assert_eq!(input.first(), Some(&mark));
+    let (number, end) = leading_number(input);
+    if end > 1 && input.get(end..end + 2) == Some(b"\r\n") {
+        return Header::Number(number, end + 2);
+    }
+    header_of_line(input, mark)
+}
+
+/// The number behind the first byte, and where it ends: what nearly every header is.
+fn leading_number(input: &[u8]) -> (u64, usize) {
+    let (mut number, mut end) = (0, 1);
+    for digit in input[1..].iter().take(MOST_DIGITS).map(|byte| byte.wrapping_sub(b'0')).take_while(|digit| *digit < 10) {
+        (number, end) = (number * 10 + u64::from(digit), end + 1);
+    }
+    (number, end)
+}
+
+/// The same of a line that may be anything.
+fn header_of_line(input: &[u8], mark: u8) -> Header {
     let seen = &input[..input.len().min(LONGEST_HEADER)];
     let Some(end) = memchr(b'\n', seen) else { return if seen.len() < LONGEST_HEADER { Header::NotYet } else { Header::Bad } };
     let Some(digits) = seen[1..end].strip_suffix(b"\r") else { return Header::Bad };
@@ -167,7 +187,7 @@ fn printable(byte: u8) -> char {
 }
 
 fn digits_of(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > 18 {
+    if digits.is_empty() || digits.len() > MOST_DIGITS {
         return None;
     }
     digits.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
@@ -206,13 +226,8 @@ impl<'a> Iterator for Args<'a> {
 
 /// Cuts the first string off an array's bytes, which are known to be whole.
 pub(super) fn string_at_front(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let mut at = 1;
-    let mut length = 0;
-    while bytes[at] != b'\r' {
-        length = length * 10 + usize::from(bytes[at] - b'0');
-        at += 1;
-    }
-    let (string, rest) = bytes[at + 2..].split_at(length);
+    let (length, end) = leading_number(bytes);
+    let (string, rest) = bytes[end + 2..].split_at(length as usize);
     (string, &rest[2..])
 }
 
