@@ -25,6 +25,7 @@ mod sockets;
 mod startup;
 mod turn;
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -79,19 +80,38 @@ pub fn run(config: Config) -> Result<(), String> {
 /// Reads both clocks. The monotonic one begins high enough that "before the start" can be said.
 struct Clock {
     origin: Instant,
+    /// By how many milliseconds the wall clock is ahead of the monotonic one.
+    ahead_ms: Cell<i64>,
 }
 
 impl Clock {
     const ORIGIN_MS: u64 = 1 << 32;
+    /// By how many microseconds the clocks may disagree about that before it is measured anew.
+    const PLAY_US: i64 = 1_500;
+
+    fn new() -> Clock {
+        Clock { origin: Instant::now(), ahead_ms: Cell::new(0) }
+    }
 
     fn read(&self) -> Now {
         self.at(Instant::now())
     }
 
     fn at(&self, instant: Instant) -> Now {
-        let mono = Mono(Self::ORIGIN_MS + instant.duration_since(self.origin).as_millis() as u64);
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        Now { mono, wall: Wall(wall) }
+        let wall_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+        self.with_wall(Self::ORIGIN_MS * 1_000 + instant.duration_since(self.origin).as_micros() as u64, wall_us)
+    }
+
+    /// Both clocks in whole milliseconds. Cut off each by itself, they would disagree by one more or less each time, and a moment on the
+    /// wall clock that became one of the other would come back as its neighbour. So the one is told by the other, for as long as that is
+    /// as good as true.
+    fn with_wall(&self, mono_us: u64, wall_us: i64) -> Now {
+        let ahead_us = wall_us - mono_us as i64;
+        if (ahead_us - self.ahead_ms.get() * 1_000).abs() > Self::PLAY_US {
+            self.ahead_ms.set(ahead_us.div_euclid(1_000));
+        }
+        let mono = Mono(mono_us / 1_000);
+        Now { mono, wall: Wall(mono.0.saturating_add_signed(self.ahead_ms.get())) }
     }
 }
 
@@ -424,4 +444,29 @@ fn waker(poll: &Poll) -> io::Result<Box<dyn Fn() + Send>> {
         // A wake that fails is made up for by the sweep, which comes every second.
         let _ = waker.wake();
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_on_the_wall_clock_comes_back_as_itself_whenever_it_is_asked_for() {
+        let (clock, ends) = (Clock::new(), Wall(1_790_000_100_000));
+        let mono_us = |us: u64| (1 << 42) + us;
+        let expires = clock.with_wall(mono_us(0), 1_790_000_000_000_600).mono_at(ends);
+        for us in (0..3_000_000).step_by(377) {
+            // The clocks drift apart by a part in ten thousand.
+            let now = clock.with_wall(mono_us(us), 1_790_000_000_000_600 + (us + us / 10_000) as i64);
+            assert_eq!(now.wall_at(expires), ends, "after {us} us");
+        }
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_is_followed_at_once() {
+        let clock = Clock::new();
+        for wall_us in [5_000_000, 9_000_000, 1_000_000] {
+            assert_eq!(clock.with_wall(4_000_000_000, wall_us).wall, Wall(wall_us.cast_unsigned() / 1_000));
+        }
+    }
 }

@@ -42,7 +42,7 @@ const KEPT_DESCRIPTORS: u64 = 160;
 
 /// Makes a node ready to run.
 pub(super) fn start(mut config: Config) -> Result<EventLoop, String> {
-    let clock = Clock { origin: Instant::now() };
+    let clock = Clock::new();
     let now = clock.read();
     let spare_connections = bound_connections(&mut config);
     let poll = Poll::new().map_err(|error| format!("cannot poll: {error}"))?;
