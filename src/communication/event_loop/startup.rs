@@ -191,17 +191,19 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
 /// What `stats settings` shows: memcached's names where there are such.
 fn shown(config: &Config) -> Vec<(String, String)> {
     let limits = &config.limits;
-    let lines: [(&str, String); 18] = [
+    let lines: [(&str, String); 20] = [
         ("maxbytes", config.local.max_memory.to_string()),
         ("maxitems", config.local.cache_size.to_string()),
         ("maxconns", limits.max_connections.to_string()),
         ("tcpport", config.local.node_port.to_string()),
         ("udpport", "0".into()),
+        ("domain_socket", "NULL".into()),
         ("inter", config.local.node_address.clone()),
         ("verbosity", "0".into()),
         ("evictions", "on".into()),
         ("num_threads", "1".into()),
         ("cas_enabled", "yes".into()),
+        ("flush_enabled", "yes".into()),
         ("auth_enabled_ascii", if config.security.password.is_empty() { "no" } else { "yes" }.into()),
         ("auth_enabled_sasl", "no".into()),
         ("shutdown_command", "no".into()),
