@@ -498,6 +498,7 @@ mod tests {
             create: Some(Expiry::InMs(9)),
             first: Number::Float(0.25),
             expiry: Some(Expiry::Never),
+            pieced: true,
             media: Cow::Borrowed(b"text/plain"),
         });
         let mut actions = vec![

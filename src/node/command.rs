@@ -168,6 +168,8 @@ pub struct Terms<'a> {
     pub first: Number,
     /// A count, and a removal that leaves something, gives this expiry.
     pub expiry: Option<Expiry>,
+    /// The value was put together from pieces, as append and prepend do by themselves: some clients ask whether it was.
+    pub pieced: bool,
     /// The type of the content, to be kept with the value; empty is none.
     pub media: Cow<'a, [u8]>,
 }

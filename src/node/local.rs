@@ -186,7 +186,7 @@ impl Node {
         let Some(old) = self.cache.peek(task.key(), task.hash, task.now.mono) else { return };
         let expires = terms.expiry.map_or(Some(old.expires()), |expiry| moment_of(expiry, task.now, Some(old.expires())));
         let media = if terms.empties { b"" } else { Extras::of(old.extra()).media };
-        let extra = Extras { is_stale: terms.stale, is_claimed: false, seen_version: terms.seen_version, media }.bytes();
+        let extra = Extras { is_stale: terms.stale, seen_version: terms.seen_version, media, ..Extras::default() }.bytes();
         let (first, flags) = if terms.empties { (&b""[..], 0) } else { (old.value(), old.flags()) };
         let expires = expires.unwrap_or(task.now.mono);
         let entry = Entry::joined(Parts { key: task.key(), first, second: b"", flags, extra: &extra, expires, version });
@@ -401,7 +401,7 @@ fn renew<'c>(
 /// An entry as an answer.
 pub(super) fn value_of(entry: &Entry, now: Mono) -> Value<'_> {
     let extras = Extras::of(entry.extra());
-    let details = Details { media: extras.media, is_stale: extras.is_stale, ..Details::default() };
+    let details = Details { media: extras.media, is_stale: extras.is_stale, is_pieced: extras.is_pieced, ..Details::default() };
     let version = extras.seen_version.unwrap_or(entry.version());
     Value { bytes: entry.value(), flags: entry.flags(), version, ttl_ms: ttl_of(entry.expires(), now), details }
 }

@@ -75,6 +75,8 @@ pub struct Details<'a> {
     pub media: &'a [u8],
     /// Somebody has said that it is out of date.
     pub is_stale: bool,
+    /// It was put together from pieces.
+    pub is_pieced: bool,
     /// Is it to be made anew, and by whom?
     pub claim: Claimed,
     /// Has it been read before?
@@ -146,6 +148,7 @@ const STALE: u64 = 1;
 const WAS_READ: u64 = 2;
 const WON: u64 = 4;
 const LOST: u64 = 8;
+const PIECED: u64 = 16;
 const IDLE_SHIFT: u32 = 8;
 
 impl<'a> Value<'a> {
@@ -167,7 +170,7 @@ impl<'a> Details<'a> {
     #[must_use]
     pub fn packed(&self) -> u64 {
         let bit = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
-        let marks = bit(self.is_stale, STALE) | bit(self.was_read, WAS_READ);
+        let marks = bit(self.is_stale, STALE) | bit(self.was_read, WAS_READ) | bit(self.is_pieced, PIECED);
         marks | bit(self.claim == Claimed::ByYou, WON) | bit(self.claim == Claimed::ByAnother, LOST) | self.idle_ms << IDLE_SHIFT
     }
 
@@ -179,8 +182,8 @@ impl<'a> Details<'a> {
             WON => Claimed::ByYou,
             _ => Claimed::ByAnother,
         };
-        let (is_stale, was_read) = (marks & STALE != 0, marks & WAS_READ != 0);
-        Details { media, is_stale, claim, was_read, idle_ms: marks >> IDLE_SHIFT, left_out: 0 }
+        let (is_stale, was_read, is_pieced) = (marks & STALE != 0, marks & WAS_READ != 0, marks & PIECED != 0);
+        Details { media, is_stale, is_pieced, claim, was_read, idle_ms: marks >> IDLE_SHIFT, left_out: 0 }
     }
 }
 

@@ -114,7 +114,8 @@ fn made(task: &Task<'_>, store: &Store<'_>, is_stale: bool, present: Option<&Ent
     let of_old = present.map(|old| Extras::of(old.extra())).unwrap_or_default();
     let is_claimed = is_stale && of_old.is_claimed;
     let media = if joins { of_old.media } else { &terms.media };
-    let extra = Extras { is_stale, is_claimed, seen_version: terms.seen_version, media }.bytes();
+    let is_pieced = terms.pieced || joins && present.is_some();
+    let extra = Extras { is_stale, is_claimed, is_pieced, seen_version: terms.seen_version, media }.bytes();
     let value: &[u8] = &store.value;
     let (first, second, flags) = match (store.mode, present) {
         (StoreMode::Append, Some(old)) => (old.value(), value, old.flags()),

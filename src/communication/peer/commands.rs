@@ -46,9 +46,9 @@ impl Writer<'_> {
 
     fn terms(&mut self, terms: Option<&Terms<'_>>) -> &mut Self {
         let Some(terms) = terms else { return self.nil() };
-        let Terms { only, seen_version, stale, empties, create, first, expiry, media } = terms;
+        let Terms { only, seen_version, stale, empties, create, first, expiry, pieced, media } = terms;
         self.array(8).guard(only.as_ref()).optional_number(seen_version.map(|version| version.0));
-        self.number(u64::from(*stale) | u64::from(*empties) << 1);
+        self.number(u64::from(*stale) | u64::from(*empties) << 1 | u64::from(*pieced) << 2);
         self.optional_expiry(*create).written_number(*first).optional_expiry(*expiry).bytes(media)
     }
 
@@ -197,9 +197,9 @@ impl<'a> Reader<'a> {
         self.array_of(8)?;
         let (only, seen_version, marks) = (self.guard()?, self.optional_version()?, self.number()?);
         let (create, first, expiry) = (self.optional_expiry()?, self.written_number()?, self.optional_expiry()?);
-        let (stale, empties) = (marks & 1 != 0, marks & 2 != 0);
+        let (stale, empties, pieced) = (marks & 1 != 0, marks & 2 != 0, marks & 4 != 0);
         let media = Cow::Borrowed(self.bytes()?);
-        Ok(Some(Box::new(Terms { only, seen_version, stale, empties, create, first, expiry, media })))
+        Ok(Some(Box::new(Terms { only, seen_version, stale, empties, create, first, expiry, pieced, media })))
     }
 
     fn guard(&mut self) -> Parse<Option<Guard<'a>>> {
