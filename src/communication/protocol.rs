@@ -115,12 +115,47 @@ pub struct Composed {
 }
 
 /// What a parser wants to know of a reply, beside what its client is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// The number by which it was asked.
-    pub number: u32,
-    /// What the reply says of its key.
-    pub seen: Sighting,
+#[derive(Clone, Debug, PartialEq)]
+pub enum Heard {
+    /// How a key was found.
+    Sighting {
+        /// The number by which it was asked.
+        number: u32,
+        /// What the reply says of its key.
+        seen: Sighting,
+    },
+    /// What came of a step, for a command of which the next step depends on it.
+    Step(Told),
+}
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// The key has this value.
+    Value(Kept),
+    /// There is no such key.
+    Nothing,
+    /// Done; a write was given this version.
+    Done(Version),
+    /// Not done: its condition did not hold.
+    Refused,
+    /// Not done, and why, as the client is to hear it.
+    Failed(Vec<u8>),
+}
+
+/// A value that a parser keeps until the next step, with what belongs to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The bytes; none, if nobody wanted them.
+    pub bytes: Vec<u8>,
+    /// The client's own 32 bits.
+    pub flags: u32,
+    /// The version.
+    pub version: Version,
+    /// Milliseconds it has left; `None` is for ever.
+    pub ttl_ms: Option<u64>,
+    /// The type of the content; empty if nobody has said it.
+    pub media: Vec<u8>,
 }
 
 /// How a key was found.
@@ -214,7 +249,7 @@ pub enum Sniffed {
 
 /// Tells a dialect by the first bytes of a connection. The server never speaks first.
 ///
-/// A first byte tells peers, memcached's binary protocol and Redis's arrays. What is left are lines, and their first word tells whose they are.
+/// A first byte tells peers, memcached's binary protocol and Redis's arrays and strings. What is left are lines, and their first word tells whose they are.
 /// In small letters it is memcached's. In capitals, as people type it too:
 ///
 /// - a command of Redis that is no method of HTTP (`KEYS *`, `DEL /x`, `SET http://x v`) is Redis's, whatever follows it;
@@ -226,7 +261,7 @@ pub fn sniff(input: &[u8]) -> Sniffed {
     match *first {
         0 => Sniffed::Peer,
         binary::MAGIC => Sniffed::Binary,
-        b'*' => Sniffed::Resp,
+        b'*' | b'$' => Sniffed::Resp,
         _ => match (resp::sniff(input), http::sniff(input)) {
             (Sniffed::Resp, _) if !input.starts_with(b"GET ") => Sniffed::Resp,
             (told, Sniffed::Memcached) | (_, told) => told,

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use super::compose::{Kind, error};
 use super::frame::Args;
 use super::session::Session;
-use super::{client, keys, scripts, server, settings, strings, transaction};
-use crate::node::command::Request;
+use super::steps::Plan;
+use super::{bits, client, keys, lcs, moving, msetnx, patching, scripts, server, settings, strings, transaction};
+use crate::node::command::{Command, Request};
 
 /// The longest name.
 pub(super) const LONGEST_NAME: usize = 16;
@@ -23,6 +24,8 @@ pub(super) enum Step<'a> {
     Ask(Request<'a>, Kind),
     /// A request for each of the words that follow the name.
     Each(Each),
+    /// The first request of several, and what is done with what comes of each.
+    Course(Command<'static>, Box<dyn Plan>),
     /// An answer that needs no node.
     Say(Cow<'static, [u8]>),
     /// The client shows a password; what comes of it is the reply, or, with no kind, the same command is read again.
@@ -79,6 +82,7 @@ pub(super) struct Spec {
 
 const NO_KEYS: (i8, i8, i8) = (0, 0, 0);
 const ONE_KEY: (i8, i8, i8) = (1, 1, 1);
+const TWO_KEYS: (i8, i8, i8) = (1, 2, 1);
 const ALL_KEYS: (i8, i8, i8) = (1, -1, 1);
 
 const fn reads(name: &'static str, arity: i8, keys: (i8, i8, i8), handler: Handler) -> Spec {
@@ -94,13 +98,17 @@ const fn at_once(name: &'static str, arity: i8, handler: Handler) -> Spec {
 }
 
 /// In the order of the alphabet, which the look-up needs.
-pub(super) static COMMANDS: [Spec; 74] = [
+pub(super) static COMMANDS: [Spec; 85] = [
     writes("append", 3, ONE_KEY, strings::append),
     reads("auth", -2, NO_KEYS, server::auth),
+    reads("bitcount", -2, ONE_KEY, bits::bitcount),
+    writes("bitop", -4, (2, -1, 1), patching::bitop),
+    reads("bitpos", -3, ONE_KEY, bits::bitpos),
     reads("client", -2, NO_KEYS, client::client),
     reads("cluster", -2, NO_KEYS, server::cluster),
     reads("command", -1, NO_KEYS, server::command),
     reads("config", -2, NO_KEYS, settings::config),
+    writes("copy", -3, TWO_KEYS, moving::copy),
     reads("dbsize", 1, NO_KEYS, keys::dbsize),
     reads("debug", -2, NO_KEYS, server::debug),
     writes("decr", 2, ONE_KEY, strings::decr),
@@ -119,6 +127,7 @@ pub(super) static COMMANDS: [Spec; 74] = [
     writes("flushdb", -1, NO_KEYS, keys::flushdb),
     reads("function", -2, NO_KEYS, scripts::function),
     reads("get", 2, ONE_KEY, strings::get),
+    reads("getbit", 3, ONE_KEY, bits::getbit),
     writes("getdel", 2, ONE_KEY, strings::getdel),
     writes("getex", -2, ONE_KEY, strings::getex),
     reads("getrange", 4, ONE_KEY, strings::getrange),
@@ -131,11 +140,13 @@ pub(super) static COMMANDS: [Spec; 74] = [
     reads("keys", 2, NO_KEYS, keys::keys),
     reads("lastsave", 1, NO_KEYS, server::lastsave),
     reads("latency", -2, NO_KEYS, server::latency),
+    reads("lcs", -3, TWO_KEYS, lcs::lcs),
     reads("lolwut", -1, NO_KEYS, server::lolwut),
     reads("memory", -2, NO_KEYS, keys::memory),
     reads("mget", -2, ALL_KEYS, strings::mget),
+    writes("move", 3, ONE_KEY, moving::move_to),
     writes("mset", -3, (1, -1, 2), strings::mset),
-    writes("msetnx", -3, (1, -1, 2), strings::msetnx),
+    writes("msetnx", -3, (1, -1, 2), msetnx::msetnx),
     at_once("multi", 1, transaction::multi),
     reads("object", -2, (2, 2, 1), keys::object),
     writes("persist", 2, ONE_KEY, keys::persist),
@@ -149,14 +160,18 @@ pub(super) static COMMANDS: [Spec; 74] = [
     reads("randomkey", 1, NO_KEYS, keys::randomkey),
     reads("readonly", 1, NO_KEYS, server::cluster),
     reads("readwrite", 1, NO_KEYS, server::cluster),
+    writes("rename", 3, TWO_KEYS, moving::rename),
+    writes("renamenx", 3, TWO_KEYS, moving::renamenx),
     at_once("reset", 1, server::reset),
     reads("role", 1, NO_KEYS, server::role),
     reads("scan", -2, NO_KEYS, keys::scan),
     reads("script", -2, NO_KEYS, scripts::script),
     reads("select", 2, NO_KEYS, server::select),
     writes("set", -3, ONE_KEY, strings::set),
+    writes("setbit", 4, ONE_KEY, patching::setbit),
     writes("setex", 4, ONE_KEY, strings::setex),
     writes("setnx", 3, ONE_KEY, strings::setnx),
+    writes("setrange", 4, ONE_KEY, patching::setrange),
     reads("shutdown", -1, NO_KEYS, server::shutdown),
     reads("slowlog", -2, NO_KEYS, server::slowlog),
     reads("strlen", 2, ONE_KEY, strings::strlen),

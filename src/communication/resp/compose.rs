@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Seen(u32),
     /// A part of the value, by its first and last place; below 0 counts from the end.
     Range(i32, i32),
+    /// A step of a command of several: it is for the parser alone.
+    Step,
     /// The value's length.
     Length,
     /// The length of a value to which so many bytes were added.
@@ -106,7 +108,7 @@ pub(super) const HELLO_NO_AUTH: &[u8] =
 const NO_PASSWORD: &[u8] = b"-ERR AUTH <password> called without any password configured for the default user. Are you sure your \
     configuration is correct?\r\n";
 
-const CHANGED: &[u8] = b"-ERR a watched key was changed while EXEC began: this command was not carried out\r\n";
+pub(super) const CHANGED: &[u8] = b"-ERR a watched key was changed while EXEC began: this command was not carried out\r\n";
 
 const PLAIN: Composed = Composed { failed: false, close: false };
 
@@ -119,13 +121,17 @@ impl Form {
 
     /// What the parser is to hear of `reply`.
     pub fn heard(&self, reply: &Reply<'_>) -> Option<Heard> {
-        let (Kind::Watched(number) | Kind::Seen(number)) = self.kind else { return None };
+        let number = match self.kind {
+            Kind::Step => return Some(Heard::Step(self.told(reply))),
+            Kind::Watched(number) | Kind::Seen(number) => number,
+            _ => return None,
+        };
         let seen = match reply {
             Reply::Value(value) => Sighting::Version { version: value.version, ends: value.ttl_ms.is_some() },
             Reply::Miss => Sighting::Nothing,
             _ => Sighting::Unknown,
         };
-        Some(Heard { number, seen })
+        Some(Heard::Sighting { number, seen })
     }
 
     /// Writes `reply` behind `output`.
@@ -134,7 +140,7 @@ impl Form {
             output.extend_from_slice(RESET);
             return PLAIN;
         }
-        if let Kind::Seen(_) = self.kind {
+        if let Kind::Seen(_) | Kind::Step = self.kind {
             return PLAIN;
         }
         if self.guarded && is_refused(reply) {
@@ -267,13 +273,14 @@ impl Ttl {
 }
 
 /// Did the condition of a guarded write not hold?
-fn is_refused(reply: &Reply<'_>) -> bool {
+pub(super) fn is_refused(reply: &Reply<'_>) -> bool {
     matches!(reply, Reply::Exists | Reply::NotStored | Reply::Miss)
 }
 
 impl Object {
     fn push(self, value: &Value<'_>, output: &mut Vec<u8>) {
         match self {
+            Object::Encoding if value.details.is_pieced => push_string(b"raw", output),
             Object::Encoding => push_string(encoding(value.bytes), output),
             Object::IdleTime => push_number((value.details.idle_ms / 1_000) as i64, output),
             Object::References => push_number(1, output),
@@ -317,6 +324,11 @@ fn push_keys(page: &Page, database: Database, output: &mut Vec<u8>) {
 pub(super) const TOO_LARGE: &str = "ERR string exceeds maximum allowed size (limits.max_value)";
 
 fn push_failure(failure: &Failure, kind: Kind, output: &mut Vec<u8>) {
+    output.extend_from_slice(&failure_line(failure, kind));
+}
+
+/// A failure as its client hears it.
+pub(super) fn failure_line(failure: &Failure, kind: Kind) -> Vec<u8> {
     let text = match (failure, kind) {
         (Failure::NotANumber, Kind::Text) => "ERR value is not a valid float",
         (Failure::NotANumber, _) => "ERR value is not an integer or out of range",
@@ -324,13 +336,13 @@ fn push_failure(failure: &Failure, kind: Kind, output: &mut Vec<u8>) {
         (Failure::Overflow, _) => "ERR increment or decrement would overflow",
         (Failure::TooLarge, _) => TOO_LARGE,
         (Failure::OutOfMemory, _) => "OOM command not allowed when used memory > 'maxmemory'.",
-        (Failure::Unauthenticated, _) => return output.extend_from_slice(NO_AUTH),
-        (Failure::WrongPassword, _) => return output.extend_from_slice(WRONG_PASSWORD),
-        (Failure::NoPassword, _) => return output.extend_from_slice(NO_PASSWORD),
-        (failure @ Failure::Forbidden, _) => return output.extend_from_slice(&error(&format!("NOPERM {}", failure.text()))),
-        (failure, _) => return output.extend_from_slice(&error(&format!("ERR {}", failure.text()))),
+        (Failure::Unauthenticated, _) => return NO_AUTH.to_vec(),
+        (Failure::WrongPassword, _) => return WRONG_PASSWORD.to_vec(),
+        (Failure::NoPassword, _) => return NO_PASSWORD.to_vec(),
+        (failure @ Failure::Forbidden, _) => return error(&format!("NOPERM {}", failure.text())),
+        (failure, _) => return error(&format!("ERR {}", failure.text())),
     };
-    output.extend_from_slice(&error(text));
+    error(text)
 }
 
 /// An error, whose text must not end its line.

@@ -11,13 +11,20 @@
 //! ```
 //!
 //! Several keys may have several owners, so a command of several is several requests, whose replies are held back until all are there: an
-//! error takes the place of the whole. Nothing is undone then: what was written before the error stays.
+//! error takes the place of the whole. Nothing is undone then: what was written before the error stays. A command that has to know what it
+//! finds before it writes takes several steps, and the parser waits for each:
+//!
+//! ```text
+//!   RENAME a b             get a    (heard)    set b    (heard)    delete a    (heard)    +OK         (course)
+//! ```
 //!
 //! `frame` finds where a command ends; `commands` is the table; `strings`, `keys`, `client`, `settings`, `server`, `transaction` and `scripts`
-//! handle its lines; `session` is what a connection has told of itself, `database` how sixteen key spaces lie in one; `watch` makes an `EXEC`
-//! depend on what its keys were; `compose` and `info` write replies.
+//! handle its lines, and `moving`, `patching`, `msetnx`, `bits` and `lcs` those lines that take several [`steps`]; `session` is what a
+//! connection has told of itself, `database` how sixteen key spaces lie in one; `watch` makes an `EXEC` depend on what its keys were;
+//! `compose` and `info` write replies.
 //! Not here: lists, sets, hashes, streams, subscriptions, scripts at large, and a cluster's slots.
 
+mod bits;
 mod client;
 mod commands;
 mod compose;
@@ -25,10 +32,15 @@ mod database;
 mod frame;
 mod info;
 mod keys;
+mod lcs;
+mod moving;
+mod msetnx;
+mod patching;
 mod scripts;
 mod server;
 mod session;
 mod settings;
+mod steps;
 mod strings;
 #[cfg(test)]
 mod tests;
@@ -42,6 +54,7 @@ use self::commands::{Call, Each, LONGEST_NAME, Step, find, unknown};
 use self::compose::{Kind, NO_AUTH, OK, error};
 use self::frame::{Args, Frame, Framer, array_of_line, push_header, string_at_front};
 use self::session::Session;
+use self::steps::{Course, Next};
 use self::transaction::Queue;
 use crate::communication::access::Access;
 use crate::communication::protocol::{self, Group, Heard, Parsed, Sniffed};
@@ -80,6 +93,8 @@ pub struct Parser {
     replay: Option<Replay>,
     /// An `EXEC` looks at what is watched: so many keys are left to be asked for.
     looking: Option<usize>,
+    /// A command of several steps is on its way.
+    course: Option<Course>,
 }
 
 /// So many requests of a command of several keys are still to come.
@@ -112,18 +127,24 @@ impl Parser {
     #[must_use]
     pub fn held(&self) -> usize {
         let queued = self.session.queue.as_ref().map_or(0, Queue::held);
-        queued + self.session.watch.held() + self.replay.as_ref().map_or(0, |replay| replay.bytes.capacity())
+        let course = self.course.as_ref().map_or(0, Course::held);
+        queued + course + self.session.watch.held() + self.replay.as_ref().map_or(0, |replay| replay.bytes.capacity())
     }
 
     /// What a request asked for the parser itself has come to this.
     pub fn hear(&mut self, heard: Heard) {
-        self.session.watch.hear(heard);
+        match (heard, &mut self.course) {
+            (Heard::Sighting { number, seen }, _) => self.session.watch.hear(number, seen),
+            (Heard::Step(told), Some(course)) => course.hear(told),
+            (Heard::Step(_), None) => {}
+        }
     }
 
     /// Can nothing be taken off the input before more is heard?
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.looking == Some(0) && !self.session.watch.has_heard_all()
+        let looks = self.looking == Some(0) && !self.session.watch.has_heard_all();
+        looks || self.course.as_ref().is_some_and(Course::is_waiting)
     }
 
     /// Takes the next piece off the front of `input`.
@@ -132,10 +153,18 @@ impl Parser {
         if self.is_waiting() {
             return Parsed::Incomplete { in_command: !input.is_empty() };
         }
+        if let Some(next) = self.course.as_mut().and_then(Course::next) {
+            return self.go_on(next, 0);
+        }
         if let Some(left) = self.looking {
             return self.look(left, 0);
         }
         match self.replay.take() {
+            // Its last command has taken several steps.
+            Some(replay) if replay.at == replay.bytes.len() && self.ahead.is_none() => {
+                self.session.watch.forget_guards();
+                self.piece(input, limits)
+            }
             Some(replay) => self.play(replay, limits),
             None => self.piece(input, limits),
         }
@@ -145,7 +174,7 @@ impl Parser {
     fn play(&mut self, mut replay: Replay, limits: &Limits) -> Parsed<'static> {
         let (consumed, piece) = detached(self.piece(&replay.bytes[replay.at..], limits));
         replay.at += consumed;
-        if replay.at < replay.bytes.len() || self.ahead.is_some() {
+        if replay.at < replay.bytes.len() || self.ahead.is_some() || self.course.is_some() {
             self.replay = Some(replay);
         } else if self.replay.is_none() && self.looking.is_none() {
             self.session.watch.forget_guards();
@@ -206,8 +235,23 @@ impl Parser {
             }
             Ok(Step::Login(password, None)) => Parsed::Login { consumed: 0, password: Cow::Borrowed(password), form: None },
             Ok(Step::Each(each)) => self.begin(each, call.args, consumed),
+            Ok(Step::Course(first, plan)) => {
+                self.course = Some(Course::of(plan));
+                self.go_on(Next::Ask(first), consumed)
+            }
             Ok(Step::Close(bytes)) => Parsed::Close { bytes: Cow::Borrowed(bytes) },
             Ok(Step::Exec) => self.look(self.session.watch.len(), consumed),
+        }
+    }
+
+    /// The next step of a command of several.
+    fn go_on(&mut self, next: Next, consumed: usize) -> Parsed<'static> {
+        match next {
+            Next::Ask(command) => self.ask(consumed, Request::Key(command), Kind::Step, Group::Alone),
+            Next::Say(bytes) => {
+                self.course = None;
+                said(consumed, bytes)
+            }
         }
     }
 

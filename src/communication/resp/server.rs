@@ -154,7 +154,7 @@ pub(super) fn cluster<'a>(_: &mut Session, _: &Call<'a>) -> Handled<'a> {
     say(NO_CLUSTER)
 }
 
-/// `COMMAND [COUNT | LIST | DOCS | INFO name...]`
+/// `COMMAND [COUNT | LIST | DOCS | INFO name... | GETKEYS name word...]`
 pub(super) fn command<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     let mut names = call.args;
     let mut answer = Vec::new();
@@ -170,6 +170,11 @@ pub(super) fn command<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a>
         }
         Some(word) if word.eq_ignore_ascii_case(b"DOCS") => push_map(session.resp3, 0, &mut answer),
         Some(word) if word.eq_ignore_ascii_case(b"INFO") => describe(names, session, &mut answer),
+        Some(word) if word.eq_ignore_ascii_case(b"GETKEYS") => {
+            let keys = keys_of(names)?;
+            push_header(b'*', keys.len(), &mut answer);
+            keys.iter().for_each(|key| push_string(key, &mut answer));
+        }
         Some(word) => return Err(call.unknown_subcommand(word)),
     }
     say(answer)
@@ -183,6 +188,25 @@ fn describe(names: Args<'_>, session: &Session, answer: &mut Vec<u8>) {
             None => answer.extend_from_slice(if session.resp3 { b"_\r\n" } else { b"*-1\r\n" }),
         }
     }
+}
+
+/// The keys among the words of a command.
+fn keys_of(command: Args<'_>) -> Result<Vec<&[u8]>, Refusal> {
+    let words: Vec<&[u8]> = command.collect();
+    let spec = words.first().and_then(|name| find(name)).ok_or_else(|| refuse("ERR Invalid command specified"))?;
+    if !spec.takes(words.len()) {
+        return Err(refuse("ERR Invalid number of arguments specified for command"));
+    }
+    let (first, last, step) = match (spec.name, spec.keys) {
+        // How many there are stands before them.
+        ("eval" | "evalsha", _) => (3, integer(words[2])?.saturating_add(2), 1),
+        (_, (0, ..)) => return Err(refuse("ERR The command has no key arguments")),
+        (_, (first, last, step)) if last < 0 => (first.into(), words.len() as i64 + i64::from(last), i64::from(step)),
+        (_, (first, last, step)) => (first.into(), last.into(), i64::from(step)),
+    };
+    let places = (first..=last).step_by(step.unsigned_abs() as usize);
+    let keys = places.map(|place| usize::try_from(place).ok().and_then(|place| words.get(place).copied())).collect::<Option<Vec<_>>>();
+    keys.ok_or_else(|| refuse("ERR Invalid arguments specified for command"))
 }
 
 impl Spec {

@@ -64,6 +64,13 @@ impl Session {
         self.check_stored(&self.database.stored(key))
     }
 
+    /// A key of `database` as it stands in the pool, with bytes of its own, if it may be one.
+    pub(super) fn owned_key(&self, database: Database, key: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let stored = database.stored(key);
+        self.check_stored(&stored)?;
+        Ok(stored.into_owned())
+    }
+
     /// May these be keys? One that may not refuses them all.
     pub(super) fn check_keys<'a>(&self, mut keys: impl Iterator<Item = &'a [u8]>) -> Result<(), Refusal> {
         keys.try_for_each(|key| self.check_key(key))

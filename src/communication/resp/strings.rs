@@ -196,15 +196,6 @@ pub(super) fn mset<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     Ok(Step::Each(Each::Set))
 }
 
-/// Of several keys, which may be of several owners, nobody can say at once that none is there.
-pub(super) fn msetnx<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
-    match (call.args.len(), call.words()) {
-        (2, Ok([key, value])) => store(session, key, Store { mode: StoreMode::Add, ..Store::of(value) }, Kind::Flag),
-        (words, _) if words % 2 == 1 => Err(call.wrong_number()),
-        _ => Err(refuse("ERR MSETNX takes one key here: several may have several owners, and no two of them act as one")),
-    }
-}
-
 pub(super) fn incr<'a>(session: &mut Session, call: &Call<'a>) -> Handled<'a> {
     let [key] = call.words()?;
     count(session, key, 1)

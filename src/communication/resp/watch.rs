@@ -14,7 +14,7 @@
 //! hold any more. Not seen is a write, in that moment, of a key that is watched and only read.
 
 use super::commands::{Refusal, refuse};
-use crate::communication::protocol::{Heard, Sighting};
+use crate::communication::protocol::Sighting;
 use crate::node::command::{Action, Command, Guard, Request, StoreMode};
 
 /// Most keys that a connection watches.
@@ -77,10 +77,10 @@ impl Watch {
     }
 
     /// What came of a look. What nobody waits for any more is not listened to.
-    pub(super) fn hear(&mut self, heard: Heard) {
+    pub(super) fn hear(&mut self, number: u32, seen: Sighting) {
         let looks = self.keys.iter_mut().flat_map(|watched| &mut watched.looks);
-        if let Some(look) = looks.into_iter().find(|look| look.number == heard.number) {
-            look.seen = Some(heard.seen);
+        if let Some(look) = looks.into_iter().find(|look| look.number == number) {
+            look.seen = Some(seen);
         }
     }
 
@@ -148,7 +148,8 @@ fn restrained(action: &mut Action<'_>, seen: Option<Sighting>) -> bool {
     };
     let Some(Sighting::Version { version, .. }) = seen else { return false };
     let terms = terms.get_or_insert_default();
-    if terms.only.is_none() {
+    // What a command of several steps has read is its condition too; but then the key is as it was first seen, or is not to be written.
+    if !matches!(terms.only, Some(Guard::Value(_))) {
         terms.only = Some(Guard::Version(version));
     }
     true
@@ -172,11 +173,11 @@ mod tests {
     fn watching(first: Sighting, again: Sighting) -> Watch {
         let mut watch = Watch::default();
         let number = watch.add(b"k");
-        watch.hear(Heard { number, seen: first });
+        watch.hear(number, first);
         assert!(!watch.has_heard_all());
         let (key, number) = watch.look_again(0);
         assert_eq!(key, b"k");
-        watch.hear(Heard { number, seen: again });
+        watch.hear(number, again);
         assert!(watch.has_heard_all());
         watch
     }
@@ -227,7 +228,7 @@ mod tests {
         let number = watch.add(b"old");
         watch.forget();
         watch.add(b"new");
-        watch.hear(Heard { number, seen: Sighting::Nothing });
+        watch.hear(number, Sighting::Nothing);
         assert!(!watch.has_heard_all());
     }
 }
