@@ -16,6 +16,7 @@ mod pool;
 mod redis;
 mod reports;
 mod scripts;
+mod steps;
 mod tokens;
 mod tools;
 mod transcripts;

@@ -10,7 +10,7 @@ use crate::harness::node::{Node, Setup};
 use crate::harness::pool::Pool;
 
 /// A reply, as text: `OK`, `:1`, `"value"`, `nil`, `[a, b]`, `-ERR ...`.
-fn reply(client: &mut Client) -> String {
+pub fn reply(client: &mut Client) -> String {
     let line = client.line();
     let (mark, rest) = line.split_at(1);
     let length = || rest.parse::<usize>().unwrap_or_else(|_| panic!("a length: {line}"));
@@ -31,7 +31,8 @@ fn list(client: &mut Client, count: usize) -> Vec<String> {
     (0..count).map(|_| reply(client)).collect()
 }
 
-fn ask(client: &mut Client, command: &str) -> String {
+/// The reply to a command.
+pub fn ask(client: &mut Client, command: &str) -> String {
     client.send(format!("{command}\r\n"));
     reply(client)
 }

@@ -24,7 +24,7 @@ use crate::node::command::{Action, Command};
 use crate::node::reply::Reply;
 
 /// How often a command begins again that others get in the way of.
-pub(super) const MOST_TRIES: u32 = 16;
+pub(super) const MOST_TRIES: u32 = 100;
 /// What is said then.
 pub(super) const TOO_BUSY: &[u8] = b"-ERR other clients change this key all the time: nothing was done\r\n";
 
