@@ -301,9 +301,12 @@ fn one_connection_too_many_is_told_so_and_the_others_stay() {
     let node = Setup::new().set("limits.max_connections=10").start();
     let mut clients: Vec<Client> = (0..10).map(|_| node.client()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("verbosity 1"), "OK"));
+    assert!(clients[0].stat("curr_connections") >= 10, "they are counted as soon as they are there");
     let mut late = node.client();
     late.send("get canary\r\n");
     assert_eq!(late.rest(), b"ERROR Too many open connections\r\n");
+    assert_eq!(node.client().rest(), b"ERROR Too many open connections\r\n", "and so is who says nothing");
+    assert_eq!(clients[0].stat("rejected_connections"), 2);
     clients.iter_mut().for_each(|client| assert_eq!(client.ask("verbosity 1"), "OK"));
     clients.pop();
     eventually("there is room again", || node.client().try_ask("alive").is_ok_and(|line| line.starts_with("ALIVE")));

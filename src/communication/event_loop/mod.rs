@@ -204,6 +204,7 @@ impl EventLoop {
         if self.accept_at <= now.mono {
             self.accept(now);
         }
+        self.node.gauges.curr_connections = self.table.clients() as u64;
     }
 
     /// Calls the node with a sink for what leaves it.
@@ -389,7 +390,8 @@ impl EventLoop {
             match why {
                 Overdue::Lingering => {}
                 Overdue::NotReading => self.node.stats.closed_not_reading += 1,
-                Overdue::Idle | Overdue::Unfinished | Overdue::TooMany => self.node.stats.closed_idle += 1,
+                Overdue::TooMany => self.node.stats.rejected_connections += 1,
+                Overdue::Idle | Overdue::Unfinished => self.node.stats.closed_idle += 1,
             }
             if let Some(word) = why.word(self.table.speakers[token].dialect()) {
                 self.table.say_last(token, word);
@@ -400,7 +402,6 @@ impl EventLoop {
         }
         self.table.shrink_pools();
         let gauges = &mut self.node.gauges;
-        gauges.curr_connections = self.table.clients() as u64;
         gauges.buffer_bytes = self.table.buffer_bytes() as u64;
         let usage = disk::process_usage();
         gauges.resident_bytes = usage.resident_bytes;
