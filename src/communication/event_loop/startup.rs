@@ -191,7 +191,7 @@ fn settings(config: &Config, incarnation: u64, seed: u64) -> Result<Settings, St
 /// What `stats settings` shows: memcached's names where there are such.
 fn shown(config: &Config) -> Vec<(String, String)> {
     let limits = &config.limits;
-    let lines: [(&str, String); 20] = [
+    let lines: [(&str, String); 21] = [
         ("maxbytes", config.local.max_memory.to_string()),
         ("maxitems", config.local.cache_size.to_string()),
         ("maxconns", limits.max_connections.to_string()),
@@ -204,6 +204,7 @@ fn shown(config: &Config) -> Vec<(String, String)> {
         ("num_threads", "1".into()),
         ("cas_enabled", "yes".into()),
         ("flush_enabled", "yes".into()),
+        ("binding_protocol", "auto-negotiate".into()),
         ("auth_enabled_ascii", if config.security.password.is_empty() { "no" } else { "yes" }.into()),
         ("auth_enabled_sasl", "no".into()),
         ("shutdown_command", "no".into()),
