@@ -4,10 +4,15 @@
 //! how the bytes happened to arrive; nothing gets past it that is larger than the limits; and of a stranger it takes no more than memory
 //! for a login.
 
+use spydercache::caching::Version;
 use spydercache::communication::access::Access;
 use spydercache::communication::protocol::{Dialect, Group, Parsed, Sniffed, sniff};
 use spydercache::config::{Config, Limits};
 use spydercache::node::command::{Action, Request};
+use spydercache::node::reply::{Details, Failure, Reply, Value};
+
+/// A command that begins again whenever others get in its way takes no more pieces than so.
+const MOST_STEPS: usize = 400;
 
 /// What a dialect made of some bytes, without where one piece of silence ended and the next began.
 #[derive(Debug, PartialEq)]
@@ -59,9 +64,11 @@ fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits, mut acc
             let input = &data[at..arrived];
             let consumed = match dialect.next(input, limits, access) {
                 Parsed::Incomplete { .. } => break,
-                Parsed::Request { consumed, request, .. } => {
+                Parsed::Request { consumed, request, form } => {
                     check_limits(&request, limits);
+                    let heard = form.heard(&reply(pieces.len()));
                     pieces.push(Piece::Request(format!("{request:?}")));
+                    heard.into_iter().for_each(|heard| dialect.hear(heard));
                     consumed
                 }
                 Parsed::Login { consumed, password, .. } => {
@@ -80,13 +87,25 @@ fn play(data: &[u8], part: usize, mut dialect: Dialect, limits: &Limits, mut acc
                 }
             };
             assert!(consumed <= input.len(), "{consumed} of {} bytes consumed", input.len());
-            // An answer may come before its bytes are taken (100 Continue, a login), or long after (what MULTI has queued), but not for ever.
+            // An answer may come before its bytes are taken (100 Continue, a login), or long after (what MULTI has queued, a command that begins
+            // again), but not for ever.
             standing = if consumed == 0 { standing + 1 } else { 0 };
-            assert!(standing < 3 + data.len(), "it neither goes on nor waits");
+            assert!(standing < MOST_STEPS * (1 + data.len()), "it neither goes on nor waits");
             at += consumed;
         }
     }
     pieces
+}
+
+/// What becomes of a request, for a parser that wants to know: each thing that may, by turns.
+fn reply(number: usize) -> Reply<'static> {
+    match number % 7 {
+        0 | 3 => Reply::Value(Value { bytes: b"value", flags: 0, version: Version(7), ttl_ms: Some(9), details: Details::default() }),
+        1 | 4 => Reply::Stored { version: Version(8), old: None },
+        2 => Reply::Miss,
+        5 => Reply::NotStored,
+        _ => Reply::Failed(&Failure::Unreachable),
+    }
 }
 
 fn check_limits(request: &Request<'_>, limits: &Limits) {
