@@ -9,7 +9,7 @@ use super::compose::{Kind, error};
 use super::frame::Args;
 use super::session::Session;
 use super::steps::Plan;
-use super::{bits, client, keys, lcs, moving, msetnx, patching, scripts, server, settings, strings, transaction};
+use super::{bits, client, fields, keys, lcs, moving, msetnx, patching, scripts, server, settings, strings, transaction};
 use crate::node::command::{Command, Request};
 
 /// The longest name.
@@ -98,10 +98,12 @@ const fn at_once(name: &'static str, arity: i8, handler: Handler) -> Spec {
 }
 
 /// In the order of the alphabet, which the look-up needs.
-pub(super) static COMMANDS: [Spec; 85] = [
+pub(super) static COMMANDS: [Spec; 87] = [
     writes("append", 3, ONE_KEY, strings::append),
     reads("auth", -2, NO_KEYS, server::auth),
     reads("bitcount", -2, ONE_KEY, bits::bitcount),
+    writes("bitfield", -2, ONE_KEY, fields::bitfield),
+    reads("bitfield_ro", -2, ONE_KEY, fields::bitfield_ro),
     writes("bitop", -4, (2, -1, 1), patching::bitop),
     reads("bitpos", -3, ONE_KEY, bits::bitpos),
     reads("client", -2, NO_KEYS, client::client),

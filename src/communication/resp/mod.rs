@@ -19,7 +19,7 @@
 //! ```
 //!
 //! `frame` finds where a command ends; `commands` is the table; `strings`, `keys`, `client`, `settings`, `server`, `transaction` and `scripts`
-//! handle its lines, and `moving`, `patching`, `msetnx`, `bits` and `lcs` those lines that take several [`steps`]; `session` is what a
+//! handle its lines, and `moving`, `patching`, `msetnx`, `bits`, `fields` and `lcs` those lines that take several [`steps`]; `session` is what a
 //! connection has told of itself, `database` how sixteen key spaces lie in one; `watch` makes an `EXEC` depend on what its keys were;
 //! `compose` and `info` write replies.
 //! Not here: lists, sets, hashes, streams, subscriptions, scripts at large, and a cluster's slots.
@@ -29,6 +29,7 @@ mod client;
 mod commands;
 mod compose;
 mod database;
+mod fields;
 mod frame;
 mod info;
 mod keys;

@@ -1,4 +1,4 @@
-//! `SETRANGE`, `SETBIT` and `BITOP`: values that are changed in a part, or put together from others.
+//! `SETRANGE`, `SETBIT`, `BITFIELD` and `BITOP`: values that are changed in a part, or put together from others.
 //!
 //! The value is read, changed here, and written back if it is still the one that was read; else it is read again.
 
@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use super::bits::{self, BitOperation};
 use super::commands::{Call, Handled, Refusal, Step, refuse};
 use super::compose::{Kind, TOO_LARGE};
+use super::fields;
 use super::session::Session;
 use super::steps::{MOST_TRIES, Next, Plan, TOO_BUSY};
 use super::strings::{integer, syntax};
@@ -15,36 +16,40 @@ use crate::node::command::{Action, Command, Expiry, Removal, Store, StoreMode, T
 
 /// A change of a part of a value.
 #[derive(Debug)]
-struct Patch {
+pub(super) struct Patch {
     key: Vec<u8>,
     change: Change,
-    /// The number to be answered, once the value is being written.
-    answer: Option<i64>,
+    /// What is to be answered, once the value is being written.
+    answer: Option<Vec<u8>>,
     tries: u32,
 }
 
 #[derive(Debug)]
-enum Change {
+pub(super) enum Change {
     /// These bytes come to stand at this place.
     Range { at: usize, bytes: Vec<u8> },
     /// This bit becomes so.
     Bit { at: u64, on: bool },
+    /// These numbers are read and written.
+    Fields { tasks: Vec<fields::Task>, resp3: bool },
 }
 
 impl Change {
     /// Changes `value`, which grows by zeros to where the change is, and tells what is answered.
-    fn apply(&self, value: &mut Vec<u8>) -> i64 {
+    fn apply(&self, value: &mut Vec<u8>) -> Vec<u8> {
         let end = self.end();
         if value.len() < end {
             value.resize(end, 0);
         }
-        match self {
+        let number = match self {
             Change::Range { at, bytes } => {
                 value[*at..end].copy_from_slice(bytes);
                 value.len() as i64
             }
             Change::Bit { at, on } => i64::from(bits::replace(value, *at, *on)),
-        }
+            Change::Fields { tasks, resp3 } => return fields::apply(tasks, *resp3, value),
+        };
+        format!(":{number}\r\n").into_bytes()
     }
 
     /// The bytes that a value has at least, when it is changed.
@@ -52,17 +57,26 @@ impl Change {
         match self {
             Change::Range { at, bytes } => at.saturating_add(bytes.len()),
             Change::Bit { at, .. } => (at / 8) as usize + 1,
+            Change::Fields { tasks, .. } => tasks.iter().map(fields::Task::end).max().unwrap_or(0),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match self {
+            Change::Range { bytes, .. } => bytes.len(),
+            Change::Bit { .. } => 0,
+            Change::Fields { tasks, .. } => size_of_val(&tasks[..]),
         }
     }
 }
 
 impl Plan for Patch {
     fn next(&mut self, told: Told) -> Next {
-        match (self.answer, told) {
+        match (&mut self.answer, told) {
             (_, Told::Failed(why)) => Next::Say(Cow::Owned(why)),
             (None, Told::Value(kept)) => self.write(StoreMode::Cas(kept.version), kept),
             (None, Told::Nothing) => self.write(StoreMode::Add, Kept::default()),
-            (Some(answer), Told::Done(_)) => Next::number(answer),
+            (Some(answer), Told::Done(_)) => Next::Say(Cow::Owned(std::mem::take(answer))),
             (Some(_), Told::Refused | Told::Nothing) if self.tries < MOST_TRIES => {
                 (self.answer, self.tries) = (None, self.tries + 1);
                 Next::ask(&self.key, Action::Get)
@@ -73,20 +87,25 @@ impl Plan for Patch {
     }
 
     fn held(&self) -> usize {
-        self.key.len() + if let Change::Range { bytes, .. } = &self.change { bytes.len() } else { 0 }
+        self.key.len() + self.change.held()
     }
 }
 
 impl Patch {
     fn write(&mut self, mode: StoreMode, mut kept: Kept) -> Next {
-        self.answer = Some(self.change.apply(&mut kept.bytes));
+        let answer = self.change.apply(&mut kept.bytes);
+        if self.change.end() == 0 {
+            return Next::Say(Cow::Owned(answer));
+        }
+        self.answer = Some(answer);
         let expiry = if mode == StoreMode::Add { Expiry::Never } else { Expiry::Keep };
         let terms = Terms { media: Cow::Owned(kept.media), pieced: true, ..Terms::default() };
         let (value, flags) = (Cow::Owned(kept.bytes), kept.flags);
         Next::ask(&self.key, Action::Store(Store { mode, value, flags, expiry, want_old: false, terms: Some(Box::new(terms)) }))
     }
 
-    fn begin<'a>(session: &Session, key: &[u8], change: Change) -> Handled<'a> {
+    /// Reads the value.
+    pub(super) fn begin<'a>(session: &Session, key: &[u8], change: Change) -> Handled<'a> {
         if change.end() > session.max_value {
             return Err(refuse(TOO_LARGE));
         }
