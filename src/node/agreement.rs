@@ -55,7 +55,6 @@ impl Node {
     /// Another node has said how it is.
     pub(super) fn on_pulse(&mut self, now: Now, member: MemberId, pulse: &Pulse, out: &mut dyn Outputs) {
         self.hear_of_moves(member, pulse, now.mono);
-        let witnesses = !self.mistakes().ends_unwitnessed;
         let Some(pact) = &mut self.pact else { return };
         let is_same = pulse.view == pact.id;
         let tie = pact.tie(member);
@@ -64,9 +63,6 @@ impl Node {
         }
         tie.pulse = *pulse;
         tie.has_sat |= is_same && pulse.takes_part;
-        if witnesses && !(is_same && pulse.takes_part) && pact.seat_of(member).is_some_and(|seat| pact.has_departed(seat)) {
-            pact.witness(member, now.mono);
-        }
         self.mirroring.remembered.forget_below(member, pulse.watermark);
         if is_same {
             self.mirroring.on_done(member, pulse.done);
@@ -176,7 +172,7 @@ impl Node {
         let Some(pact) = &self.pact else { return false };
         let member = pact.seats[seat];
         let is_there = || self.membership.get(member).standing == Standing::Up && !pact.has_ended(seat, &self.membership);
-        member == MemberId::ME || (is_there() && !pact.has_given_up(seat) && !pact.is_witnessed(seat))
+        member == MemberId::ME || (is_there() && !pact.has_given_up(seat))
     }
 
     /// May a seat be left out of what decides?
@@ -323,7 +319,7 @@ impl Node {
     fn next_view(&self, proposal: &Proposal, now: Mono) -> View {
         let (pact, view) = self.pact.as_ref().and_then(Pact::with_view).expect("who proposes the next view has one");
         let promise = |seat: usize| proposal.promises.get(&pact.seats[seat]);
-        let stays: Vec<bool> = (0..view.seats.len()).map(|seat| self.stays(proposal, seat)).collect();
+        let stays: Vec<bool> = (0..view.seats.len()).map(|seat| self.stays(proposal, seat) && !view.is_dispensable(seat)).collect();
         let all_stay = view.up().all(|seat| stays[seat]);
         let is_ready = |promise: &Promised| promise.has_filled && promise.is_quiet;
         let settles = all_stay && view.up().all(|seat| promise(seat).is_some_and(is_ready));
@@ -591,20 +587,6 @@ mod tests {
     }
 
     #[test]
-    fn a_departure_is_witnessed_as_long_as_a_grant_runs() {
-        for (departs_at, goes_on) in [(1_020, true), (1_500, false)] {
-            let (mut node, view) = seated(8002, 8001);
-            node.pact.as_mut().expect("it has mirrors").on_pinged(MemberId(1), 77, Mono(1_003));
-            let seated = Pulse { number: 1, view, takes_part: true, ..Pulse::default() };
-            node.on_message(at(1_004), OURS, &Message::Pong { number: 77, grant: Some(view), pulse: seated }, &mut Nowhere);
-            let departed = Pulse { number: 2, ..Pulse::default() };
-            node.on_message(at(departs_at), THEIRS, &Message::Ping { number: 1, pulse: departed }, &mut Nowhere);
-            node.on_tick(at(departs_at), &mut Nowhere);
-            assert_eq!(node.view().is_some_and(|next| next.epoch > view.epoch), goes_on, "it departs at {departs_at}");
-        }
-    }
-
-    #[test]
     fn who_has_retired_has_no_say_in_a_first_view() {
         let mut promises = Promises::default();
         for retires in [false, true] {
@@ -628,25 +610,27 @@ mod tests {
         assert!(!may_begin(&node), "it has nothing, and ends");
         let accept = Message::Accept { base: ViewId::default(), ballot: 1 << 16, view: Box::new(view_of_both()), silent: Vec::new() };
         node.on_message(at(1_002), THEIRS, &accept, &mut Nowhere);
-        assert!(may_begin(&node) && !node.has_left(Mono(1_003)), "by that view it may have keys");
+        assert!(may_begin(&node) && !node.has_left(), "by that view it may have keys");
     }
 
     #[test]
-    fn who_leaves_does_not_end_before_those_who_stay_hold_a_lease_of_it() {
-        let (mut node, view) = seated(8002, 8001);
+    fn who_leaves_ends_when_all_know_a_view_without_its_seat() {
+        let (mut node, _) = seated(8002, 8001);
         node.leave();
-        let leaving = |view: &View| view.next(&Change { stays: vec![true; 2], leaves: vec![false, true], ..Change::default() });
-        let settled =
-            leaving(&view_of_both()).next(&Change { stays: vec![true; 2], leaves: vec![false, true], settles: true, ..Change::default() });
-        let id = settled.id();
-        assert!(id.epoch > view.epoch && settled.is_whole());
-        node.on_message(at(1_003), OURS, &Message::Commit(Box::new(settled)), &mut Nowhere);
-        let pulse = Pulse { number: 1, view: id, takes_part: true, ..Pulse::default() };
-        node.on_message(at(1_004), OURS, &Message::Pong { number: 1, grant: None, pulse }, &mut Nowhere);
-        assert!(!node.has_left(Mono(1_004)), "the other knows the view, and could not witness this end");
-        node.on_message(at(1_005), THEIRS, &Message::Ping { number: 1, pulse: Pulse { number: 2, ..pulse } }, &mut Nowhere);
-        assert!(node.has_left(Mono(1_006)));
-        assert!(!node.has_left(Mono(1_505)), "it could no longer");
+        let leaves = || Change { stays: vec![true; 2], leaves: vec![false, true], ..Change::default() };
+        let settled = view_of_both().next(&leaves()).next(&Change { settles: true, ..leaves() });
+        assert!(settled.is_dispensable(1) && !settled.is_dispensable(0));
+        let relieved = settled.next(&Change { stays: vec![true, false], ..Change::default() });
+        let mut pulse = Pulse { number: 1, view: settled.id(), takes_part: true, ..Pulse::default() };
+        for (view, ends) in [(settled, false), (relieved, true)] {
+            pulse = Pulse { number: pulse.number + 1, ..pulse };
+            node.on_message(at(1_003), OURS, &Message::Commit(Box::new(view.clone())), &mut Nowhere);
+            node.on_message(at(1_004), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+            assert!(!node.has_left(), "the other has not heard of it");
+            pulse = Pulse { number: pulse.number + 1, view: view.id(), ..pulse };
+            node.on_message(at(1_005), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+            assert_eq!(node.has_left(), ends);
+        }
     }
 
     fn asked_to_flush(mut node: Node) -> Node {
@@ -700,11 +684,11 @@ mod tests {
     fn who_has_accepted_a_first_view_does_not_leave_before_it_takes_part() {
         let mut node = connected(8002, 8001);
         node.leave();
-        assert!(node.has_left(Mono(1_006)), "it has nothing that others have to have");
+        assert!(node.has_left(), "it has nothing that others have to have");
         let view = Box::new(view_of_both());
         let accept = Message::Accept { base: ViewId::default(), ballot: 1 << 16, view, silent: Vec::new() };
         node.on_message(at(1_002), THEIRS, &accept, &mut Nowhere);
-        assert!(!node.has_left(Mono(1_006)));
+        assert!(!node.has_left());
     }
 
     #[test]
@@ -714,10 +698,12 @@ mod tests {
         node.lose_seat(at(1_003), &mut Nowhere);
         let commit = |view: View| Message::Commit(Box::new(view));
         node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
-        assert_eq!((node.view().map(View::id), node.has_left(Mono(1_006))), (Some(view), false));
+        assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
         let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
+        let pulse = Pulse { number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };
         node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
-        assert!(node.has_left(Mono(1_006)));
+        node.on_message(at(1_006), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+        assert!(node.has_left());
     }
 
     /// Keeps the promises that are sent.

@@ -33,8 +33,8 @@ pub struct Mistakes {
     pub no_restate: bool,
     /// Any proof of death, witnessed or not, shrinks the majority.
     pub any_death_shrinks: bool,
-    /// A node that leaves ends when it has handed over, whether those who stay can witness that or not; and they do not.
-    pub ends_unwitnessed: bool,
+    /// A node that leaves ends when it has handed over, with a seat that counts.
+    pub ends_unrelieved: bool,
     /// A view leaves out the last who have a key as soon as they are gone, if it was begun before.
     pub no_last_wait: bool,
     /// Of journals, only those of nodes that have heard of the newest view count.

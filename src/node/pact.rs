@@ -53,7 +53,7 @@ pub struct Tie {
     pub granted: Option<Mono>,
     /// When it was last granted one, in this view.
     pub grants: Option<Mono>,
-    /// Its seat's life has ended or departed while its grant was running.
+    /// Its seat's life has ended while its grant was running.
     pub is_witnessed: bool,
     /// The life that was known when it was last dialled.
     pub dialled_life: u64,
@@ -264,10 +264,11 @@ impl Pact {
     #[inline]
     #[must_use]
     pub fn route(&self, place: u32, now: Mono) -> Route {
-        let owner = self.placement.owner(place).filter(|_| self.me.is_some());
+        // Who has left asks on for its clients until it ends.
+        let owner = self.placement.owner(place).filter(|_| self.me.is_some() || self.wants.leaves);
         match owner {
-            Some(owner) if Some(owner) != self.me => Route::There(self.seats[owner]),
-            Some(_) if self.is_serving(now) => Route::Here,
+            Some(owner) if self.seats[owner] != MemberId::ME => Route::There(self.seats[owner]),
+            Some(_) if self.me.is_some() && self.is_serving(now) => Route::Here,
             _ => Route::Later,
         }
     }
@@ -353,20 +354,13 @@ impl Pact {
         pulse.is_some_and(|pulse| pulse.view == self.id && !pulse.takes_part)
     }
 
-    /// Has it ended or departed while its grant was running?
+    /// Has it ended while its grant was running?
     #[must_use]
     pub fn is_witnessed(&self, seat: usize) -> bool {
         self.ties.get(self.seats[seat].index()).is_some_and(|tie| tie.is_witnessed)
     }
 
-    /// Was this seat granted a lease so recently that it will witness this node's end, if that comes now?
-    #[must_use]
-    pub fn has_fresh_grant(&self, seat: usize, now: Mono) -> bool {
-        let granted = self.ties.get(self.seats[seat].index()).and_then(|tie| tie.grants);
-        granted.is_some_and(|granted| now < granted.plus(self.lease_ms()))
-    }
-
-    /// The life of this member is known to have ended, or to have departed: was a grant of it running?
+    /// The life of this member is known to have ended: was a grant of it running?
     pub fn witness(&mut self, member: MemberId, now: Mono) {
         let within_ms = self.wait_ms() * WITNESS_HUNDREDTHS / 100;
         let is_seated = self.seat_of(member).is_some();

@@ -1,8 +1,8 @@
 //! When another view is wanted, and by whom it is proposed.
 //!
 //! Any seat may propose; the lowest that is heard does it at once, the others each a while later, so that proposals rarely meet. Reasons are: a seat's
-//! life has ended or it is silent; somebody is there who has no seat; everyone is filled; an operator, or a node that wants to leave, asks for it;
-//! or a promise was given and nothing came of it. How a proposal goes on is in [`agreement`](super::agreement).
+//! life has ended or it is silent; somebody is there who has no seat; everyone is filled, or a node that leaves has nothing left that others do not
+//! have; an operator, or a node that wants to leave, asks for it; or a promise was given and nothing came of it. How a proposal goes on is in [`agreement`](super::agreement).
 
 use super::agreement::{PATIENCE_MS, QUIET_MS, RANK_MS};
 use super::pact::Pact;
@@ -84,11 +84,14 @@ impl Node {
     fn has_reason(&self, now: Mono) -> bool {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
         let is_down = |seat: usize| matches!(self.membership.get(pact.seats[seat]).standing, Standing::Down(_));
-        let is_lost =
-            |seat: usize| pact.has_ended(seat, &self.membership) || is_down(seat) || pact.has_given_up(seat) || pact.is_witnessed(seat);
+        let is_lost = |seat: usize| pact.has_ended(seat, &self.membership) || is_down(seat) || pact.has_given_up(seat);
         let is_stale = pact.acceptor.is_frozen() && now >= pact.acceptor.since().plus(FROZEN_MS);
         let is_filled = || !pact.is_whole && self.are_all_filled(now);
-        is_stale || view.up().any(|seat| Some(seat) != pact.me && is_lost(seat)) || self.newcomer(now).is_some() || is_filled()
+        let is_relieved = |seat: usize| pact.is_whole && view.is_dispensable(seat) && !self.mistakes().ends_unrelieved;
+        is_stale
+            || view.up().any(|seat| (Some(seat) != pact.me && is_lost(seat)) || is_relieved(seat))
+            || self.newcomer(now).is_some()
+            || is_filled()
     }
 
     /// Has every owner filled whom it has to fill?

@@ -30,7 +30,7 @@ use crate::topology::MemberId;
 use crate::topology::membership::{Card, Reason, Standing};
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Placement;
-use crate::topology::view::{Standing as SeatStanding, View, ViewId};
+use crate::topology::view::{View, ViewId};
 
 /// Most keys in one message about doubts.
 const DOUBTS_A_MESSAGE: usize = 1_000;
@@ -349,7 +349,7 @@ impl Node {
 
     /// Has it nothing left that others have to have first?
     #[must_use]
-    pub fn has_left(&self, now: Mono) -> bool {
+    pub fn has_left(&self) -> bool {
         let Some(pact) = &self.pact else { return true };
         let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
         let is_away =
@@ -362,21 +362,16 @@ impl Node {
         match (&pact.view, pact.me) {
             (None, _) => !pact.may_be_missed(),
             // Who has given up the seat that it has by this view still counts to the others as a holder.
-            (Some(view), None) => view.seat_up(&self.me().name, self.me().incarnation).is_none(),
-            (Some(view), Some(me)) => view.seats[me].standing == SeatStanding::Leaving && view.is_whole() && self.is_dispensable(now),
+            (Some(view), None) => view.seat_up(&self.me().name, self.me().incarnation).is_none() && self.is_view_known(),
+            (Some(view), Some(me)) => self.mistakes().ends_unrelieved && view.is_dispensable(me) && self.is_view_known(),
         }
     }
 
-    /// Can all others in the view, as far as they live, go on without this node from one moment to the next? Who does not know the view could go
-    /// on from the one before, in which this node has keys. And who stays has to witness the end, or half of a view that leaves at once leaves
-    /// the rest without a majority.
-    fn is_dispensable(&self, now: Mono) -> bool {
+    /// Has everybody in the view it, as far as they live? Who has not could go on from the one before, in which this node has a seat.
+    fn is_view_known(&self) -> bool {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return true };
         let has_it = |seat: usize| pact.pulse_of(pact.seats[seat]).is_some_and(|pulse| pulse.view == pact.id);
-        let stays = |seat: usize| view.seats[seat].standing == SeatStanding::Up;
-        let witnesses = |seat: usize| self.mistakes().ends_unwitnessed || pact.has_fresh_grant(seat, now);
-        let mut others = view.up().filter(|seat| Some(*seat) != pact.me && !pact.has_ended(*seat, &self.membership));
-        others.all(|seat| has_it(seat) && (!stays(seat) || witnesses(seat)))
+        view.up().all(|seat| Some(seat) == pact.me || has_it(seat) || pact.has_ended(seat, &self.membership))
     }
 
     /// Removes a key that is not this node's to keep.

@@ -227,6 +227,13 @@ impl View {
         self.seats.binary_search_by(|seat| seat.card.name.as_str().cmp(name)).ok()
     }
 
+    /// Is everything where it is to be without this seat, which leaves?
+    #[must_use]
+    pub fn is_dispensable(&self, seat: usize) -> bool {
+        let stays = |seat: &Seat| seat.standing == Standing::Up;
+        self.seats[seat].standing == Standing::Leaving && self.is_whole() && self.seats.iter().any(stays)
+    }
+
     /// Has an operator told this member to stay out?
     #[must_use]
     pub fn is_banned(&self, name: &str) -> bool {

@@ -408,7 +408,7 @@ impl Process {
     }
 
     fn retire_when_left(&mut self, now: u64, read: Now, prng: &mut Prng, said: &mut Vec<Said>) -> bool {
-        if self.leaving_since.is_none() || self.farewell.is_some() || !self.node.has_left(read.mono) {
+        if self.leaving_since.is_none() || self.farewell.is_some() || !self.node.has_left() {
             return false;
         }
         let most = pick(prng, &[0, 10, LONGEST_FAREWELL_MS]);

@@ -63,8 +63,8 @@ pub enum Mistake {
     NoRestate,
     /// Any proof of death, witnessed or not, makes the majority smaller.
     AnyDeathShrinks,
-    /// Those who stay do not witness the end of a node that leaves.
-    EndsUnwitnessed,
+    /// A node that leaves ends with a seat that counts in what decides.
+    EndsUnrelieved,
     /// A view that was begun before the last who have a key were gone leaves them out at once.
     NoLastWait,
     /// Of journals, only those of nodes that have heard of the newest view count.
@@ -104,7 +104,7 @@ impl Mistake {
         (Mistake::CompleteAtOnce, 100),
         (Mistake::NoRestate, 100),
         (Mistake::AnyDeathShrinks, 300),
-        (Mistake::EndsUnwitnessed, 300),
+        (Mistake::EndsUnrelieved, 300),
         (Mistake::NoLastWait, 300),
         (Mistake::NewestOnly, 300),
         (Mistake::DoneTwice, 100),
@@ -128,7 +128,7 @@ impl Mistake {
             Mistake::CompleteAtOnce => Mistakes { complete_at_once: true, ..none },
             Mistake::NoRestate => Mistakes { no_restate: true, ..none },
             Mistake::AnyDeathShrinks => Mistakes { any_death_shrinks: true, ..none },
-            Mistake::EndsUnwitnessed => Mistakes { ends_unwitnessed: true, ..none },
+            Mistake::EndsUnrelieved => Mistakes { ends_unrelieved: true, ..none },
             Mistake::NoLastWait => Mistakes { no_last_wait: true, ..none },
             Mistake::NewestOnly => Mistakes { newest_only: true, ..none },
             Mistake::DoneTwice => Mistakes { done_twice: true, ..none },
@@ -150,7 +150,7 @@ impl Mistake {
             Mistake::ForgetAccepted | Mistake::CommitEarly => &[Fault::Kill, Fault::Reset, Fault::OneWayCut],
             Mistake::OwnJournal => &[Fault::Kill, Fault::KillAll],
             Mistake::AnyDeathShrinks => &[Fault::Kill, Fault::Cut],
-            Mistake::EndsUnwitnessed => &[Fault::Leave],
+            Mistake::EndsUnrelieved => &[Fault::Leave],
             Mistake::NoLastWait | Mistake::NewestOnly => &[Fault::KillAll],
             _ => &[],
         }
@@ -200,6 +200,8 @@ impl Mistake {
                 storm_ms: 1_000,
                 ..options
             },
+            // A pool that nobody can go on with begins anew before those who have left are back.
+            Mistake::EndsUnrelieved => Options { boot_wait_ms: 300, storm_ms: 5_000, fault_every_ms: 1_000, ..options },
             _ => options,
         }
     }

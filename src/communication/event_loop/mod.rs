@@ -268,7 +268,7 @@ impl EventLoop {
     /// Once it has handed over: stops accepting and reading; what is owed is still sent. As long as it serves it listens, since a refused
     /// connection tells the others that it is gone.
     fn say_farewell_when_left(&mut self, now: Now) {
-        if self.farewell.is_some() || !self.leaves_by.is_some_and(|latest| now.mono >= latest || self.node.has_left(now.mono)) {
+        if self.farewell.is_some() || !self.leaves_by.is_some_and(|latest| now.mono >= latest || self.node.has_left()) {
             return;
         }
         info!("told to end: finishing what is owed");
