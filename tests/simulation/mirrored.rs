@@ -281,8 +281,9 @@ fn host_of(card: &Card) -> usize {
     host_at(card.address)
 }
 
+/// Is this life of a member still there? One that only says farewell is not.
 fn lives(host: &Host, card: &Card) -> bool {
-    host.process.as_ref().is_some_and(|process| process.node.me().incarnation == card.incarnation)
+    host.process.as_ref().is_some_and(|process| process.node.me().incarnation == card.incarnation && process.listens())
 }
 
 fn departure(host: &Host, card: &Card) -> Departure {

@@ -238,6 +238,7 @@ impl World {
         }
         if turn.retired {
             self.check_handed_over(host)?;
+            self.weigh_losses();
         }
         match turn {
             _ if turn.crashed => self.end_process(host),
