@@ -213,6 +213,13 @@ impl Node {
         let own = self.base();
         let Some(member) = self.greeted.get(&link).copied() else { return out.hang_up(link) };
         let Some(pact) = self.pact.as_mut().filter(|pact| !pact.has_retired) else { return };
+        if base.lineage == pact.id.lineage && base.epoch > pact.id.epoch {
+            // Who has committed that view says so on another link. Unheard, this node would be left out for being slow.
+            if pact.early_prepare.is_none_or(|(_, known, highest)| (known.epoch, highest) < (base.epoch, ballot)) {
+                pact.early_prepare = Some((link, base, ballot));
+            }
+            return;
+        }
         if base != own {
             let pulse = Pulse { view: base, takes_part: true, ..Pulse::default() };
             return self.tell_view(now.mono, member, &pulse, out);
@@ -225,6 +232,15 @@ impl Node {
         pact.owed_acceptance.take_if(|(_, accepted, _)| *accepted < ballot);
         pact.owed_promise = Some((Some(link), ballot, now.mono.plus(QUIET_MS)));
         self.pay_promise(now, out);
+    }
+
+    /// A view has been learned: what was asked about the one after it is heard now.
+    pub(super) fn hear_early_prepare(&mut self, now: Now, out: &mut dyn Outputs) {
+        let own = self.base();
+        let early = self.pact.as_mut().and_then(|pact| pact.early_prepare.take_if(|(_, base, _)| *base == own || base.epoch <= own.epoch));
+        if let Some((link, base, ballot)) = early.filter(|(link, base, _)| *base == own && self.greeted.contains_key(link)) {
+            self.on_prepare(now, link, base, ballot, out);
+        }
     }
 
     /// Gives the promise that is owed, once nothing of this node is on its way to who could confirm it, or it has waited long enough. Whose link
@@ -574,6 +590,17 @@ mod tests {
         node.on_message(at(1_003), OURS, &Message::Pong { number: 1, grant: None, pulse: before }, &mut Nowhere);
         node.on_tick(at(1_003), &mut Nowhere);
         assert_eq!(node.view().map(View::id), Some(view), "it has not lost its seat");
+    }
+
+    #[test]
+    fn who_is_asked_about_a_view_that_it_learns_a_moment_later_promises_then() {
+        let ((mut node, view), mut promises) = (seated(8002, 8001), Promises::default());
+        let next = view_of_both().next(&Change { stays: vec![true; 2], ..Change::default() });
+        let prepare = |base: ViewId| Message::Prepare { base, ballot: 1 << 16 };
+        node.on_message(at(1_003), THEIRS, &prepare(next.id()), &mut promises);
+        assert!(promises.0.is_empty() && node.view().map(View::id) == Some(view));
+        node.on_message(at(1_004), OURS, &Message::Commit(Box::new(next.clone())), &mut promises);
+        assert_eq!(promises.0.pop().map(|promise| promise.base), Some(next.id()));
     }
 
     #[test]

@@ -157,6 +157,8 @@ pub struct Pact {
     pub owed_promise: Option<(Option<LinkId>, Ballot, Mono)>,
     /// Who asked to accept, to be answered when no lease of these seats can run any more; no link if this node itself did.
     pub owed_acceptance: Option<(Option<LinkId>, Ballot, Vec<u16>)>,
+    /// Who asked for a promise about what follows a view that this node does not know yet, and by which ballot: the highest.
+    pub early_prepare: Option<(LinkId, ViewId, Ballot)>,
     /// Pings in a view that this node does not know yet.
     pub owed_pongs: Vec<(LinkId, u64, ViewId)>,
     /// What is wanted of the next view.
@@ -198,6 +200,7 @@ impl Pact {
             was_active: false,
             owed_promise: None,
             owed_acceptance: None,
+            early_prepare: None,
             owed_pongs: Vec::new(),
             wants: Wants::default(),
             reason_since: None,

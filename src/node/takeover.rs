@@ -98,6 +98,7 @@ impl Node {
         self.unsend_to_the_gone();
         self.reconsider_parked(now, out);
         self.activate_if_serving(now, out);
+        self.hear_early_prepare(now, out);
     }
 
     fn note_moved(&mut self, before: &Former) {
