@@ -312,7 +312,7 @@ impl Cache {
     /// count as copies until they are removed. Hashes each key again.
     pub fn recount(&mut self, partition: usize, whose: impl Fn(u32) -> Whose) -> Vec<Box<[u8]>> {
         let (mut wrong, mut foreign): (Vec<Identity>, Vec<Box<[u8]>>) = (Vec::new(), Vec::new());
-        for entry in self.partitions[partition].iter() {
+        for entry in self.partitions[partition].iter_fetched() {
             let whose = whose(self.hasher.hash(entry.key()).place);
             if (whose == Whose::Owned) == entry.is_copy() {
                 wrong.push(identity_of(entry));
@@ -373,7 +373,7 @@ impl Cache {
     /// them.
     pub fn walk(&self, partition: usize, slice: u32, slices: u32) -> impl Iterator<Item = &Entry> {
         assert!(slice < slices, "slice {slice} of {slices}");
-        self.partitions[partition].iter().filter(move |entry| entry.hash() % slices == slice)
+        self.partitions[partition].iter_fetched().filter(move |entry| entry.hash() % slices == slice)
     }
 
     /// The entries, dead ones too, whose places lie from `from` to `to`, both included, with their hashes; least recently used first. Looks
@@ -384,7 +384,7 @@ impl Cache {
     pub fn in_places(&self, from: u32, to: u32) -> impl Iterator<Item = (KeyHash, &Entry)> {
         let partition = partition_of(from);
         assert!(from <= to && partition == partition_of(to), "places {from:#x} to {to:#x}");
-        let hashed = self.partitions[partition].iter().map(|entry| (self.hasher.hash(entry.key()), entry));
+        let hashed = self.partitions[partition].iter_fetched().map(|entry| (self.hasher.hash(entry.key()), entry));
         hashed.filter(move |(hash, _)| (from..=to).contains(&hash.place))
     }
 
@@ -392,7 +392,7 @@ impl Cache {
     pub fn digests_in(&self, from: u32, to: u32) -> impl Iterator<Item = (u64, &Entry)> {
         let partition = partition_of(from);
         assert!(from <= to && partition == partition_of(to), "places {from:#x} to {to:#x}");
-        let digested = self.partitions[partition].iter().map(|entry| (digest_of(entry.key()), entry));
+        let digested = self.partitions[partition].iter_fetched().map(|entry| (digest_of(entry.key()), entry));
         digested.filter(move |((place, _), _)| (from..=to).contains(place)).map(|((_, digest), entry)| (digest, entry))
     }
 
