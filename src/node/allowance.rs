@@ -13,7 +13,7 @@ use crate::time::Mono;
 const QUIET_MS: u64 = 250;
 
 /// What is left of a millisecond's work.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowance {
     left: i64,
     renewed_at: Mono,

@@ -16,7 +16,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::allowance::Allowance;
 use super::extras::Extras;
 use super::local::ttl_of;
 use super::message::{Change, Digest, Message};
@@ -38,9 +37,6 @@ const SURVEYED_AT_ONCE: usize = 500;
 const BYTES_AT_ONCE: usize = 64 << 10;
 /// Changes under way to one holder that it has not confirmed.
 const CHANGES_AT_ONCE: usize = 128;
-/// Entries looked at in a millisecond, to compare and to send them: while clients ask, who do not notice, and while they do not.
-const FILLED_BESIDE_CLIENTS: u32 = 200;
-const FILLED_AT_REST: u32 = 1_000;
 /// What it costs to say something, in entries looked at: a message by itself, and so many bytes of it as much as an entry.
 const MESSAGE_COST: usize = 4;
 const BYTES_A_COST: usize = 512;
@@ -75,6 +71,8 @@ struct Job {
     /// Not confirmed: the number of the change and its bytes.
     under_way: VecDeque<(u64, usize)>,
     bytes_under_way: usize,
+    /// By its last answer it lacks more than half of what it is to have: the next one will hardly be the same, and no digest is made for it.
+    has_little: bool,
     keys: u64,
     bytes: u64,
     began: Mono,
@@ -93,12 +91,20 @@ pub struct Progress {
     pub for_ms: u64,
 }
 
-/// All that this node has to fill.
+/// What another node has said about a unit of this view, to be looked into when there is time.
+#[derive(Debug)]
+enum Heard {
+    /// Its owner's digest.
+    Survey(Digest),
+    /// What a holder has, unless it is the same.
+    Holdings(Option<Vec<(u64, u64)>>),
+}
+
+/// All that this node has to fill, and what it has heard from those that fill it.
 #[derive(Debug, Default)]
 pub struct Filling {
     jobs: BTreeMap<MemberId, Job>,
-    /// How much may be done at once, for all of them.
-    allowance: Allowance,
+    heard: VecDeque<(LinkId, Unit, Heard)>,
     /// Holders that were filled in this view.
     pub filled: u64,
 }
@@ -121,11 +127,11 @@ impl Job {
         self.entries_surveyed += entries;
     }
 
-    /// A survey is answered. False if it was not asked.
-    fn on_answered(&mut self, unit: Unit) -> bool {
+    /// A survey is answered: how many entries were looked at for it, if it was asked.
+    fn on_answered(&mut self, unit: Unit) -> Option<usize> {
         let entries = self.surveyed.remove(&unit);
         self.entries_surveyed -= entries.unwrap_or_default();
-        entries.is_some()
+        entries
     }
 
     fn has_room(&self) -> bool {
@@ -187,6 +193,7 @@ impl Filling {
     /// A new view: nothing is to be said of the old one.
     pub fn end(&mut self) {
         self.jobs.clear();
+        self.heard.clear();
     }
 
     /// The holders to be filled.
@@ -214,17 +221,17 @@ impl Filling {
 impl Node {
     /// Is there anything to be said at once?
     pub(super) fn has_filling_to_do(&self) -> bool {
-        self.filling.jobs.iter().any(|(member, job)| {
-            let surveys = !job.units.is_empty() && job.may_survey();
-            self.mirroring.is_open(*member) && (surveys || job.is_done() || (!job.queue.is_empty() && job.has_room()))
-        })
+        let has_heard = !self.filling.heard.is_empty();
+        has_heard
+            || self.filling.jobs.iter().any(|(member, job)| {
+                let surveys = !job.units.is_empty() && job.may_survey();
+                self.mirroring.is_open(*member) && (surveys || job.is_done() || (!job.queue.is_empty() && job.has_room()))
+            })
     }
 
     /// A step of the filling of everybody who is to be filled.
     pub(super) fn step_filling(&mut self, now: Now, out: &mut dyn Outputs) {
         let mut has_ended = false;
-        let each_ms = if self.demand.is_there(now.mono) { FILLED_BESIDE_CLIENTS } else { FILLED_AT_REST };
-        self.filling.allowance.renew(now.mono, each_ms);
         for member in self.filling.members().collect::<Vec<_>>() {
             if self.mirroring.is_open(member) {
                 self.say_what_differs(member, now, out);
@@ -244,26 +251,50 @@ impl Node {
     fn survey(&mut self, member: MemberId, now: Now, out: &mut dyn Outputs) {
         let Some(pact) = &self.pact else { return };
         let Some(link) = self.peers[member.index()].link() else { return };
-        let Filling { jobs, allowance, .. } = &mut self.filling;
-        let Some(job) = jobs.get_mut(&member) else { return };
+        let allowance = &mut self.spare.allowance;
+        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
         while job.may_survey() && allowance.is_left() {
             let Some((from, to)) = job.units.pop_front() else { return };
             let entries = self.cache.partition_len(partition_of(from));
-            allowance.spend(MESSAGE_COST + entries);
             job.on_surveyed((from, to), entries);
-            let digest = digest_in(&self.cache, (from, to), now.mono);
+            allowance.spend(MESSAGE_COST + if job.has_little { 0 } else { entries });
+            let digest = if job.has_little { NO_DIGEST } else { digest_in(&self.cache, (from, to), now.mono) };
             out.send(link, &Message::Survey { view: pact.id, from, to, digest });
         }
     }
 
     /// An owner asks what this node has.
-    pub(super) fn on_survey(&mut self, now: Now, link: LinkId, view: ViewId, unit: Unit, digest: Digest, out: &mut dyn Outputs) {
+    pub(super) fn on_survey(&mut self, link: LinkId, view: ViewId, unit: Unit, digest: Digest) {
         let fits = self.pact.as_ref().is_some_and(|pact| pact.id == view) && unit.0 <= unit.1 && is_in_one_partition(unit);
-        if !fits || !self.greeted.contains_key(&link) {
-            return;
+        if fits {
+            self.filling.heard.push_back((link, unit, Heard::Survey(digest)));
         }
+    }
+
+    /// A holder has said what it has.
+    pub(super) fn on_holdings(&mut self, link: LinkId, view: ViewId, unit: Unit, list: Option<&[(u64, u64)]>) {
+        let asked = self.member_dialled(link).and_then(|member| self.filling.jobs.get(&member));
+        let fits = self.pact.as_ref().is_some_and(|pact| pact.id == view);
+        if fits && asked.is_some_and(|job| job.surveyed.contains_key(&unit)) {
+            self.filling.heard.push_back((link, unit, Heard::Holdings(list.map(Into::into))));
+        }
+    }
+
+    /// Looks into what others have said, as far as there is time. That it has waited is as if it had come later.
+    pub(super) fn look_into_heard(&mut self, now: Now, out: &mut dyn Outputs) {
+        while self.spare.allowance.is_left() {
+            let Some((link, unit, heard)) = self.filling.heard.pop_front() else { return };
+            match heard {
+                Heard::Survey(digest) => self.answer_survey(now, link, unit, digest, out),
+                Heard::Holdings(list) => self.compare_holdings(now, link, unit, list, out),
+            }
+        }
+    }
+
+    fn answer_survey(&mut self, now: Now, link: LinkId, unit: Unit, digest: Digest, out: &mut dyn Outputs) {
+        let Some(view) = self.pact.as_ref().map(|pact| pact.id).filter(|_| self.greeted.contains_key(&link)) else { return };
         let (from, to) = unit;
-        self.filling.allowance.spend(MESSAGE_COST + self.cache.partition_len(partition_of(from)));
+        self.spare.allowance.spend(MESSAGE_COST + self.cache.partition_len(partition_of(from)));
         let is_equal = digest.count != UNCOMPARABLE && digest_in(&self.cache, unit, now.mono) == digest;
         let list = (!is_equal).then(|| self.list(unit, now.mono));
         out.send(link, &Message::Holdings { view, from, to, list });
@@ -292,32 +323,25 @@ impl Node {
         list
     }
 
-    /// A holder has said what it has.
-    pub(super) fn on_holdings(
-        &mut self,
-        now: Now,
-        link: LinkId,
-        view: ViewId,
-        unit: Unit,
-        list: Option<&[(u64, u64)]>,
-        out: &mut dyn Outputs,
-    ) {
+    fn compare_holdings(&mut self, now: Now, link: LinkId, unit: Unit, list: Option<Vec<(u64, u64)>>, out: &mut dyn Outputs) {
         let (Some(member), Some(pact)) = (self.member_dialled(link), &self.pact) else { return };
-        let Some(job) = self.filling.jobs.get_mut(&member).filter(|_| pact.id == view) else { return };
-        if !job.on_answered(unit) {
+        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
+        let Some(entries) = job.on_answered(unit) else { return };
+        let Some(list) = list else {
+            job.has_little = false;
             return;
-        }
-        let Some(list) = list else { return };
-        self.filling.allowance.spend(self.cache.partition_len(partition_of(unit.0)) + list.len());
+        };
+        self.spare.allowance.spend(entries + list.len());
         let mut theirs: BTreeMap<u64, u64> = BTreeMap::new();
         let mut ambiguous: BTreeSet<u64> = BTreeSet::new();
         for (digest, version) in list {
-            if theirs.insert(*digest, *version).is_some() {
-                ambiguous.insert(*digest);
+            if theirs.insert(digest, version).is_some() {
+                ambiguous.insert(digest);
             }
         }
         // Two keys of one digest, which chance does not bring about: both go, and what is right comes anew.
         theirs.retain(|digest, _| !ambiguous.contains(digest));
+        let (queued, mut all) = (job.queue.len(), 0);
         for (digest, entry) in self.cache.digests_in(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now.mono)) {
             let (theirs, state) = (theirs.remove(&digest), state_of(entry));
             match theirs {
@@ -325,7 +349,10 @@ impl Node {
                 Some(listed) if listed & !ENDS == state => job.queue.push_back(Todo::Keep(entry.key().into())),
                 _ => job.queue.push_back(Todo::Put(entry.key().into())),
             }
+            all += 1;
         }
+        job.has_little &= all == 0;
+        job.has_little |= (job.queue.len() - queued) * 2 > all;
         if !theirs.is_empty() || !ambiguous.is_empty() {
             let (from, to) = unit;
             let change = Change::Drop { from, to, digests: theirs.into_keys().chain(ambiguous).collect() };
@@ -338,8 +365,8 @@ impl Node {
 
     fn say_what_differs(&mut self, member: MemberId, now: Now, out: &mut dyn Outputs) {
         let Some(pact) = &self.pact else { return };
-        let Filling { jobs, allowance, .. } = &mut self.filling;
-        let Some(job) = jobs.get_mut(&member) else { return };
+        let allowance = &mut self.spare.allowance;
+        let Some(job) = self.filling.jobs.get_mut(&member) else { return };
         let pool = Pool { pact, peers: &self.peers };
         while job.has_room() && allowance.is_left() {
             let Some(todo) = job.queue.pop_front() else { return };
@@ -386,13 +413,14 @@ const CLAIMED: u64 = 1 << 62;
 const ENDS: u64 = 1 << 63;
 /// No digest is equal to one with keys whose time ends: two nodes' clocks cannot be compared.
 const UNCOMPARABLE: u64 = u64::MAX;
+const NO_DIGEST: Digest = Digest { count: UNCOMPARABLE, sum: 0 };
 
 /// What there is in a unit, in two numbers.
 fn digest_in(cache: &Cache, unit: Unit, now: Mono) -> Digest {
     let mut digest = Digest::default();
     for (key, entry) in cache.digests_in(unit.0, unit.1).filter(|(_, entry)| entry.is_live(now)) {
         if entry.expires() != Mono::NEVER {
-            return Digest { count: UNCOMPARABLE, sum: 0 };
+            return NO_DIGEST;
         }
         digest.count += 1;
         digest.sum = digest.sum.wrapping_add(mix(key, state_of(entry)));
@@ -442,9 +470,9 @@ mod tests {
         let mut job = Job::new(VecDeque::new(), Mono(0));
         job.on_surveyed((0, 1), 10 * SURVEYED_AT_ONCE);
         assert!(!job.may_survey());
-        assert!(job.on_answered((0, 1)) && !job.on_answered((0, 1)));
+        assert_eq!([job.on_answered((0, 1)), job.on_answered((0, 1))], [Some(10 * SURVEYED_AT_ONCE), None]);
         (0..4).for_each(|place| job.on_surveyed((place, place), SURVEYED_AT_ONCE / 4));
         assert!(!job.may_survey());
-        assert!(job.on_answered((3, 3)) && job.may_survey());
+        assert!(job.on_answered((3, 3)).is_some() && job.may_survey());
     }
 }

@@ -19,8 +19,8 @@
 //!
 //! In a pool with mirrors, [`pact`] is the view and whether this node may serve by it; [`reasons`] says when another one is wanted,
 //! [`agreement`] is how it comes about, and [`beginning`] the first; [`takeover`] what follows from it; [`mirroring`] keeps the copies,
-//! [`filling`] makes them, [`sweeping`] is rid of those that are left over, both with the [`allowance`] that clients leave them, and
-//! [`remembered`] sees that nothing is done twice.
+//! [`filling`] makes them, [`sweeping`] is rid of those that are left over, both in the [`spare`] time that clients leave them, by an
+//! [`allowance`], and [`remembered`] sees that nothing is done twice.
 
 pub mod admin;
 pub mod agreement;
@@ -48,6 +48,7 @@ pub mod remembered;
 pub mod reply;
 pub mod report;
 pub mod requests;
+mod spare;
 mod storing;
 mod sweeping;
 pub mod takeover;
@@ -75,6 +76,7 @@ use self::reconstruction::Reconstruction;
 use self::reply::{Failure, Reply};
 use self::report::Gauges;
 use self::requests::Requests;
+use self::spare::Spare;
 use self::sweeping::Sweep;
 use self::takeover::Aftermath;
 use self::walking::{WalkId, Walks};
@@ -149,6 +151,8 @@ pub struct Node {
     walks: Walks,
     /// Whether anybody asks about keys.
     demand: Demand,
+    /// What is left of the time besides.
+    spare: Spare,
     /// The last serial of a write that was, or may be, forwarded.
     last_serial: u64,
     /// The number of the last pulse.
@@ -207,6 +211,7 @@ impl Node {
             sweep: Sweep::default(),
             walks: Walks::default(),
             demand: Demand::default(),
+            spare: Spare::default(),
             last_serial: settings.me.incarnation << SERIAL_BITS,
             last_pulse: settings.me.incarnation << SERIAL_BITS,
             serials_done: settings.me.incarnation << SERIAL_BITS,
@@ -298,8 +303,8 @@ impl Node {
             Message::Commit(view) => self.on_commit(now, link, view, out),
             Message::Mirrored { view, number } => self.on_mirrored(now, link, *view, *number, out),
             Message::Doubts { view, keys } => self.on_doubts(now, link, *view, keys, out),
-            Message::Survey { view, from, to, digest } => self.on_survey(now, link, *view, (*from, *to), *digest, out),
-            Message::Holdings { view, from, to, list } => self.on_holdings(now, link, *view, (*from, *to), list.as_deref(), out),
+            Message::Survey { view, from, to, digest } => self.on_survey(link, *view, (*from, *to), *digest),
+            Message::Holdings { view, from, to, list } => self.on_holdings(link, *view, (*from, *to), list.as_deref()),
             message => {
                 let key = if let Message::Mirror { change, .. } = message { change.key() } else { None };
                 self.on_mirror(now, link, key.map_or_else(KeyHash::default, |key| self.hash(key)), message, out);

@@ -6,17 +6,13 @@
 //!
 //! Nothing is dropped before the view is safe from a power cut: by the view before it may be all there is of a key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::Node;
-use super::allowance::Allowance;
 use crate::caching::cache::{PARTITIONS, Whose, partition_of};
 use crate::time::Now;
 use crate::topology::placement::{Arc, Placement};
 
-/// Entries looked at in a millisecond: while clients ask, who do not notice, and while they do not.
-const SWEPT_BESIDE_CLIENTS: u32 = 100;
-const SWEPT_AT_REST: u32 = 500;
 /// What it costs to drop an entry, in entries looked at.
 const DROP_COST: usize = 4;
 
@@ -35,8 +31,9 @@ pub struct Shares<'a> {
 #[derive(Debug, Default)]
 pub struct Sweep {
     partitions: BTreeSet<usize>,
-    /// How much of it may be done at once.
-    allowance: Allowance,
+    /// What is to be dropped of the partition that was gone through last, and which that is.
+    foreign: VecDeque<Box<[u8]>>,
+    last: usize,
     /// The view is safe from a power cut.
     is_safe: bool,
 }
@@ -70,16 +67,22 @@ impl Sweep {
             Some(before) => self.partitions.extend(moved(before, after)),
             None => self.partitions.extend(0..PARTITIONS),
         }
+        // What was foreign may be this node's now: it is looked at again.
+        if !self.foreign.is_empty() {
+            self.foreign.clear();
+            self.partitions.insert(self.last);
+        }
         self.is_safe = false;
     }
 
     /// Nothing is to be done before there is another view.
     pub fn end(&mut self) {
         self.partitions.clear();
+        self.foreign.clear();
     }
 
     fn is_due(&self) -> bool {
-        self.is_safe && !self.partitions.is_empty()
+        self.is_safe && !(self.partitions.is_empty() && self.foreign.is_empty())
     }
 }
 
@@ -101,19 +104,30 @@ fn moved(before: Shares<'_>, after: Shares<'_>) -> BTreeSet<usize> {
 }
 
 impl Node {
-    /// Goes through a few of the partitions that are left.
+    /// Goes through a few of the partitions that are left, and drops what is foreign in one before it goes on to the next.
     pub(super) fn sweep_a_little(&mut self, now: Now) {
-        let Some(pact) = self.pact.as_ref().filter(|pact| self.sweep.is_due() && pact.is_serving(now.mono)) else { return };
-        let Sweep { partitions, allowance, .. } = &mut self.sweep;
-        allowance.renew(now.mono, if self.demand.is_there(now.mono) { SWEPT_BESIDE_CLIENTS } else { SWEPT_AT_REST });
-        let (shares, mut foreign) = (pact.shares(), Vec::new());
-        while allowance.is_left() {
-            let Some(partition) = partitions.pop_first() else { break };
-            let dropped = self.cache.recount(partition, |place| shares.whose(place));
-            allowance.spend(1 + self.cache.partition_len(partition) + DROP_COST * dropped.len());
-            foreign.extend(dropped);
+        if !self.sweep.is_due() || !self.is_serving(now.mono) {
+            return;
         }
-        foreign.iter().for_each(|key| self.drop_copy(key));
+        while self.spare.allowance.is_left() {
+            if let Some(key) = self.sweep.foreign.pop_front() {
+                self.spare.allowance.spend(DROP_COST);
+                self.drop_copy(&key);
+            } else if !self.sweep_a_partition() {
+                return;
+            }
+        }
+    }
+
+    /// Goes through a partition. False if none is left.
+    fn sweep_a_partition(&mut self) -> bool {
+        let (Some(pact), Sweep { partitions, foreign, last, .. }) = (&self.pact, &mut self.sweep) else { return false };
+        let Some(partition) = partitions.pop_first() else { return false };
+        let shares = pact.shares();
+        foreign.extend(self.cache.recount(partition, |place| shares.whose(place)));
+        *last = partition;
+        self.spare.allowance.spend(1 + self.cache.partition_len(partition));
+        true
     }
 
     /// Is there something left over of a former view, and may it go?
@@ -167,6 +181,14 @@ mod tests {
             assert!(moved(before.shares(me), joined.shares(me)).is_empty());
             assert!((1..PARTITIONS).contains(&moved(joined.shares(me), settled.shares(me)).len()));
         }
+    }
+
+    #[test]
+    fn what_was_foreign_and_is_not_dropped_yet_is_looked_at_again_after_another_view() {
+        let view = three();
+        let mut sweep = Sweep { foreign: [Box::from(&b"key"[..])].into(), last: 7, ..Sweep::default() };
+        sweep.note_moved(Some(view.shares(0)), view.shares(0));
+        assert_eq!((sweep.foreign.len(), sweep.partitions.pop_first()), (0, Some(7)));
     }
 
     #[test]

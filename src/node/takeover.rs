@@ -156,8 +156,7 @@ impl Node {
         self.is_waiting_for_lease |= !pact.is_serving(now.mono);
         let view = pact.id;
         self.run_streams(now, out);
-        self.step_filling(now, out);
-        self.sweep_a_little(now);
+        self.work_a_little(now, out);
         let (patience, timeout_ms) = (&self.patience, self.settings.request_timeout_ms);
         let overdue = self.mirroring.take_overdue(now.mono, |member| patience.until(member, timeout_ms));
         self.give_up_delayed(overdue, false, out);
