@@ -74,7 +74,9 @@ const REPLAY_A_TURN: usize = 1 << 20;
 /// Says why the node cannot start, or what failed.
 pub fn run(config: Config) -> Result<(), String> {
     let mut event_loop = startup::start(config)?;
-    event_loop.run().map_err(|error| format!("the event loop failed: {error}"))
+    event_loop.run().map_err(|error| format!("the event loop failed: {error}"))?;
+    std::mem::forget(event_loop.node);
+    Ok(())
 }
 
 /// Reads both clocks. The monotonic one begins high enough that "before the start" can be said.
@@ -265,24 +267,35 @@ impl EventLoop {
         }
     }
 
-    /// Once it has handed over: stops accepting and reading; what is owed is still sent. As long as it serves it listens, since a refused
-    /// connection tells the others that it is gone.
+    /// Once it has handed over, it reads no client any more; and once it owes no answer, it is retired. In between it is a node like the
+    /// others: what its clients have asked last is answered by the owners. As long as it serves it listens, since a refused connection
+    /// tells the others that it is gone.
     fn say_farewell_when_left(&mut self, now: Now) {
-        if self.farewell.is_some() || !self.leaves_by.is_some_and(|latest| now.mono >= latest || self.node.has_left()) {
+        let Some(latest) = self.leaves_by.filter(|_| self.listener.is_some()) else { return };
+        let is_late = now.mono >= latest;
+        if !is_late && !self.node.has_left() {
             return;
         }
-        info!("told to end: finishing what is owed");
-        self.farewell = Some(now.mono.plus(FAREWELL_MS));
-        self.with_node(|node, sink| node.retire(now, sink));
-        self.listener = None;
+        if self.farewell.is_none() {
+            info!("told to end: finishing what is owed");
+            self.farewell = Some(now.mono.plus(FAREWELL_MS));
+        }
+        if is_late || !self.node.owes_answers() {
+            self.with_node(|node, sink| node.retire(now, sink));
+            self.listener = None;
+        }
     }
 
     fn is_over(&self, now: Mono) -> bool {
         let owes = self.node.owes_answers() || self.node.has_unwritten() || self.table.is_sending() || !self.ready.is_empty();
-        self.farewell.is_some_and(|latest| now >= latest || !owes)
+        let is_retired = self.listener.is_none();
+        self.farewell.is_some_and(|latest| now >= latest || (is_retired && !owes))
     }
 
+    /// Hangs up before it waits for the disk: the others are not to wait with it. What was in memory is left to the system, to be freed in one
+    /// piece.
     fn end(&mut self) -> io::Result<()> {
+        self.table = Table::default();
         let synced = self.durability.finish(&mut self.node, self.clock.read());
         if let Err(error) = &synced {
             error!("the journal could not be synced at the end: {error}");
