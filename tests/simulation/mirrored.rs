@@ -141,7 +141,7 @@ impl World {
     pub fn end_in_order(&mut self, host: usize) -> Check {
         self.hosts[host].finish();
         self.end_process(host)?;
-        if self.storm.prng.chance(1, 2) {
+        if self.storm.is_on() && self.storm.prng.chance(1, 2) {
             self.hosts[host].start_at += 2 * self.options.boot_wait_ms * MS;
         }
         Ok(())

@@ -81,6 +81,11 @@ impl Storm {
         }
     }
 
+    /// Is more to come?
+    pub fn is_on(&self) -> bool {
+        self.strike_at != u64::MAX
+    }
+
     /// Are processes about to end because all of them are to?
     pub fn is_ending_all(&self) -> bool {
         self.reliefs.values().any(|relief| matches!(relief, Relief::End(..)))
