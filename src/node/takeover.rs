@@ -30,7 +30,7 @@ use crate::topology::MemberId;
 use crate::topology::membership::{Card, Reason, Standing};
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Placement;
-use crate::topology::view::{View, ViewId};
+use crate::topology::view::{Seat, Standing as SeatStanding, View, ViewId};
 
 /// Most keys in one message about doubts.
 const DOUBTS_A_MESSAGE: usize = 1_000;
@@ -418,15 +418,19 @@ impl Node {
     /// One line that a person understands.
     fn say_what_changed(&self, before: Option<&View>) {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
-        let names = |view: &View, other: Option<&View>| -> Vec<String> {
-            let is_in =
-                |card: &crate::topology::membership::Card| other.is_some_and(|other| other.seat_up(&card.name, card.incarnation).is_some());
-            view.up().map(|seat| &view.seats[seat].card).filter(|card| !is_in(card)).map(|card| card.node_id.clone()).collect()
+        let standing_in = |view: Option<&View>, card: &Card| {
+            let seat = view.and_then(|view| Some(&view.seats[view.seat_up(&card.name, card.incarnation)?]));
+            seat.map(|seat| seat.standing)
         };
-        let came = names(view, before);
-        let went = before.map(|before| names(before, Some(view))).unwrap_or_default();
+        let names = |view: &View, is_meant: &dyn Fn(&Seat) -> bool| -> Vec<String> {
+            view.up().map(|seat| &view.seats[seat]).filter(|seat| is_meant(seat)).map(|seat| seat.card.node_id.clone()).collect()
+        };
+        let came = names(view, &|seat| standing_in(before, &seat.card).is_none());
+        let is_leaving = |standing: Option<SeatStanding>| standing == Some(SeatStanding::Leaving);
+        let leaves = names(view, &|seat| is_leaving(Some(seat.standing)) && !is_leaving(standing_in(before, &seat.card)));
+        let went = before.map(|before| names(before, &|seat| standing_in(Some(view), &seat.card).is_none())).unwrap_or_default();
         let mut parts: Vec<String> = Vec::new();
-        for (list, word) in [(&came, "comes"), (&went, "goes")] {
+        for (list, word) in [(&came, "comes"), (&leaves, "is about to leave"), (&went, "goes")] {
             if !list.is_empty() {
                 parts.push(format!("node {} {word}", list.join(", ")));
             }
@@ -435,7 +439,7 @@ impl Node {
         parts.push(format!("{} of {} nodes up", view.up().count(), view.seats.len()));
         parts.push(if lost == 0 { "every key has its copies".into() } else { format!("{lost} arcs are short of copies") });
         if pact.me.is_none() {
-            parts.push("this node has no seat yet".into());
+            parts.push(if pact.wants.leaves { "this node has left" } else { "this node has no seat yet" }.into());
         }
         info!("view {}: {}", view.epoch, parts.join("; "));
     }
