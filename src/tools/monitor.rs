@@ -279,9 +279,12 @@ fn hear(stream: &mut TcpStream, deadline: Instant) -> io::Result<Vec<u8>> {
     while !answer.ends_with(b"END\r\n") && (answer.starts_with(b"STAT ") || !answer.ends_with(b"\n")) {
         stream.set_read_timeout(Some(time_left(deadline)?))?;
         let mut part = [0; 4096];
-        match stream.read(&mut part).map_err(as_timeout)? {
-            0 => return Err(io::Error::other("closed the connection")),
-            n => answer.extend_from_slice(&part[..n]),
+        match stream.read(&mut part) {
+            Ok(0) => return Err(io::Error::other("closed the connection")),
+            Ok(count) => answer.extend_from_slice(&part[..count]),
+            // A socket with a time limit says so after the process was stopped and woken; `man 7 signal`.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(as_timeout(error)),
         }
         if answer.len() > MAX_ANSWER {
             return Err(io::Error::other("does not speak the text protocol"));

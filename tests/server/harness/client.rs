@@ -192,9 +192,16 @@ impl Client {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut bytes = [0; 64 << 10];
-        let count = self.stream.read(&mut bytes)?;
-        self.pending.extend_from_slice(&bytes[..count]);
-        if count == 0 { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.pending.extend_from_slice(&bytes[..count]);
+                Ok(())
+            }
+            // A socket with a time limit says so if the whole machine was halted for a moment; `man 7 signal`.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 
