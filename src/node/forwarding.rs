@@ -184,9 +184,6 @@ impl Node {
                 let view = self.view_id();
                 let Some(Parked { waiting: Waiting::Owner(forwarded), .. }) = self.requests.get_mut(id) else { return };
                 (forwarded.owner, forwarded.sent, forwarded.view) = (owner, link.is_some(), view);
-                if link.is_some() {
-                    forwarded.knowers = None;
-                }
                 self.stats.retried += u64::from(link.is_some());
                 if let Some(link) = link {
                     self.send_request(id, link, out);
@@ -471,7 +468,9 @@ mod tests {
     use super::super::testing::{Nowhere, at, card, settings};
     use super::super::{ClientId, Settings};
     use super::*;
-    use crate::topology::view::{Mirrors, Past};
+    use crate::topology::membership::Card;
+    use crate::topology::placement::Placement;
+    use crate::topology::view::{Change, Mirrors, Past};
 
     const OURS: LinkId = LinkId(9);
 
@@ -499,34 +498,64 @@ mod tests {
         fn keep(&mut self, _view: &[u8]) {}
     }
 
-    /// One of two nodes, in a view of both.
-    fn seated() -> Node {
-        let settings = Settings { peers: vec![card(8001, 7).address], mirrors: Mirrors::Next(1), ..settings(card(8002, 7)) };
+    /// Node 8002, in a view of it and the others, each with a link: [`OURS`], and those after it.
+    fn seated_with(others: &[u16]) -> (Node, View) {
+        let peers = others.iter().map(|port| card(*port, 7).address).collect();
+        let settings = Settings { peers, mirrors: Mirrors::Next(1), ..settings(card(8002, 7)) };
         let mut node = Node::new(settings, None, None, at(1_000));
-        let pool = Cow::Borrowed("pool");
-        let introduction = Introduction { protocol: PROTOCOL_VERSION, pool, me: card(8001, 7), others: Vec::new(), copies: 2 };
         node.on_tick(at(1_000), &mut Nowhere);
-        node.on_dialled(at(1_001), MemberId(1), OURS, &mut Nowhere);
-        node.on_message(at(1_001), OURS, &Message::Welcome(introduction), &mut Nowhere);
-        let view = View::first((77, 5), 2, &[card(8001, 7), card(8002, 7)], &[], Past::Lost);
-        node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut Nowhere);
-        node
+        for (index, port) in others.iter().enumerate() {
+            greet(&mut node, MemberId(index as u16 + 1), LinkId(OURS.0 + index as u64), card(*port, 7));
+        }
+        let cards: Vec<Card> = others.iter().map(|port| card(*port, 7)).chain([card(8002, 7)]).collect();
+        let view = View::first((77, 5), 2, &cards, &[], Past::Lost);
+        node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view.clone())), &mut Nowhere);
+        (node, view)
+    }
+
+    fn greet(node: &mut Node, member: MemberId, link: LinkId, me: Card) {
+        let introduction = Introduction { protocol: PROTOCOL_VERSION, pool: Cow::Borrowed("pool"), me, others: Vec::new(), copies: 2 };
+        node.on_dialled(at(1_001), member, link, &mut Nowhere);
+        node.on_message(at(1_001), link, &Message::Welcome(introduction), &mut Nowhere);
+    }
+
+    fn ask_to_delete(node: &mut Node, key: &str, out: &mut Told) {
+        let command = Command { key: Cow::Owned(key.to_owned().into_bytes()), action: Action::Delete(Removal::default()) };
+        let hash = node.hasher.hash(key.as_bytes());
+        node.on_request(at(1_003), ClientId { connection: 1, slot: 0 }, hash, &Request::Key(command), out);
+    }
+
+    #[test]
+    fn who_was_filled_after_a_write_was_sent_is_not_asked_for_it_even_if_another_was_asked_between() {
+        let ((mut node, first), mut out) = (seated_with(&[8001, 8003]), Told::default());
+        let holders = |key: &str, view: &View| {
+            let arc = Placement::new(view).arc(node.hasher.hash(key.as_bytes()).place).map(|arc| arc.holders().collect::<Vec<_>>());
+            arc.expect("there are seats").into_iter().map(|seat| view.seats[seat].card.address.port()).collect::<Vec<_>>()
+        };
+        let is_theirs = |key: &String| holders(key, &first) == [8001, 8003];
+        let key = (0..).map(|number| format!("key{number}")).find(is_theirs).expect("a part of them");
+        ask_to_delete(&mut node, &key, &mut out);
+        // Its owner returns with nothing, and the other holder fills it; that one is asked, and does not know by what view.
+        let returned = first.next(&Change { stays: vec![false, true, true], joins: Some(card(8001, 8)), ..Change::default() });
+        let filled = returned.next(&Change { stays: vec![true; 3], settles: true, ..Change::default() });
+        node.on_closed(at(1_004), OURS, &mut out);
+        node.on_message(at(1_004), LinkId(OURS.0 + 1), &Message::Commit(Box::new(returned)), &mut out);
+        assert_eq!(out.asked.len(), 2, "the other holder knows");
+        greet(&mut node, MemberId(1), LinkId(90), card(8001, 8));
+        let outcome = Outcome::Failed(Failure::Undecided);
+        node.on_message(at(1_005), LinkId(OURS.0 + 1), &Message::Answer { id: out.asked[1], outcome }, &mut out);
+        node.on_message(at(1_005), LinkId(OURS.0 + 1), &Message::Commit(Box::new(filled)), &mut out);
+        node.on_tick(at(1_050), &mut out);
+        assert_eq!((out.asked.len(), &out.failures[..]), (2, &[Failure::OutcomeUnknown][..]));
     }
 
     #[test]
     fn a_write_begun_by_who_owns_its_key_no_more_may_have_been_carried_out() {
         for (answered, told) in [(Failure::Elsewhere, Failure::Unreachable), (Failure::Undecided, Failure::OutcomeUnknown)] {
-            let (mut node, mut out) = (seated(), Told::default());
+            let (mut node, mut out) = (seated_with(&[8001]).0, Told::default());
             let is_theirs = |key: &String| node.route(node.hasher.hash(key.as_bytes()), Mono(1_003)) == Route::There(MemberId(1));
             let key = (0..).map(|number| format!("key{number}")).find(is_theirs).expect("the other owns half of them");
-            let command = Command { key: Cow::Owned(key.clone().into_bytes()), action: Action::Delete(Removal::default()) };
-            node.on_request(
-                at(1_003),
-                ClientId { connection: 1, slot: 0 },
-                node.hasher.hash(key.as_bytes()),
-                &Request::Key(command),
-                &mut out,
-            );
+            ask_to_delete(&mut node, &key, &mut out);
             let outcome = Outcome::Failed(answered);
             node.on_message(at(1_004), OURS, &Message::Answer { id: out.asked[0], outcome }, &mut out);
             node.on_closed(at(1_004), OURS, &mut out);
