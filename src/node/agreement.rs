@@ -804,3 +804,26 @@ mod tests {
         assert_ne!(node.new_lineage(), first);
     }
 }
+    #[test]
+    fn who_has_given_up_its_seat_and_ends_does_not_go_back_to_a_view_before() {
+        let (mut node, view) = seated(8002, 8001);
+        let later = view_of_both().next(&Change { stays: vec![true, true], ..Change::default() });
+        node.on_message(at(1_003), OURS, &Message::Commit(Box::new(later)), &mut Nowhere);
+        node.lose_seat(at(1_004), &mut Nowhere);
+        node.retire(at(1_005), &mut Nowhere);
+        node.on_message(at(1_006), OURS, &Message::Commit(Box::new(view_of_both())), &mut Nowhere);
+        assert_ne!(node.view().map(View::id), Some(view));
+    }
+
+    #[test]
+    fn a_view_gives_versions_after_all_that_who_promises_knows() {
+        let (mut node, view) = seated(8001, 8002);
+        let given = node.view().expect("it has one").versions;
+        node.version = Version::start_of(given + 5);
+        let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
+        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+        node.on_tick(at(1_003), &mut Nowhere);
+        assert_eq!(node.view().map(|view| view.versions), Some(given + 6));
+        assert_eq!(node.version, Version::start_of(given + 6));
+    }
+

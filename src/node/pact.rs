@@ -452,7 +452,9 @@ impl Pact {
 
     /// It has no part in any view from now on: those who have could not be found again.
     pub fn leave_view(&mut self, now: Mono) {
-        self.given_up = self.id;
+        if self.view.is_some() {
+            self.given_up = self.id;
+        }
         self.enter(View::first((0, 0), self.copies, &[], &[], Past::Lost), Vec::new(), 0, now);
         self.view = None;
         self.id = ViewId::default();
