@@ -733,6 +733,24 @@ mod tests {
         assert!(node.has_left());
     }
 
+    #[test]
+    fn who_has_accepted_a_first_view_counts_on_those_in_it_whom_it_has_not_met() {
+        let mut node = connected(8002, 8001);
+        let view = View::first((77, 5), 2, &[card(8001), card(8002), card(8003)], &[], Past::Lost);
+        let stranger = node.membership.learn(&card(8003), Mono(1_001));
+        node.link_new_members(Mono(1_001));
+        node.leave();
+        let accept = Message::Accept { base: ViewId::default(), ballot: 1 << 16, view: Box::new(view), silent: Vec::new() };
+        node.on_message(at(1_002), THEIRS, &accept, &mut Nowhere);
+        [OURS, THEIRS].into_iter().for_each(|link| node.on_closed(at(1_003), link, &mut Nowhere));
+        for member in [MemberId(1), stranger] {
+            node.on_tick(at(2_000), &mut Nowhere);
+            node.on_dial_failed(at(2_000), member, true, &mut Nowhere);
+        }
+        let are_refused = node.membership.others().all(|(_, member)| member.standing == Standing::Down(Reason::Refused));
+        assert!(are_refused && !node.has_left(), "they may take part by now");
+    }
+
     /// Keeps the promises that are sent.
     #[derive(Default)]
     struct Promises(Vec<Promise>);

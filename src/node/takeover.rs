@@ -27,7 +27,7 @@ use crate::caching::record::Record;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::membership::{Card, Reason, Standing};
+use crate::topology::membership::{Card, Member, Reason, Standing};
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Placement;
 use crate::topology::view::{Seat, Standing as SeatStanding, View, ViewId};
@@ -356,7 +356,12 @@ impl Node {
             |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
         // Who has greeted us is there, even if our own dial has not reached it yet.
         let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
-        if self.membership.others().all(|(id, member)| (is_away(member.standing) && !has_greeted(id)) || leaves(id)) {
+        let is_counted_on = |name: &str| {
+            let seat_in = |view: &View| view.seat(name).is_some_and(|seat| view.seats[seat].is_up());
+            pact.view.is_none() && pact.acceptor.accepted().is_some_and(|(_, view)| seat_in(view))
+        };
+        let is_gone = |(id, member): (MemberId, &Member)| is_away(member.standing) && !has_greeted(id) && !is_counted_on(&member.card.name);
+        if self.membership.others().all(|other| is_gone(other) || leaves(other.0)) {
             return true;
         }
         match (&pact.view, pact.me) {
