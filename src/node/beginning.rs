@@ -12,7 +12,7 @@ use crate::time::Now;
 use crate::topology::MemberId;
 use crate::topology::agreement::{Proposal, ballot_above};
 use crate::topology::membership::{Card, Reason, Standing};
-use crate::topology::view::{Past, Role, View, ViewId};
+use crate::topology::view::{Past, Role, Standing as Seated, View, ViewId};
 
 /// A node that knows of no former view does not wait longer for others than this.
 const FRESH_WAIT_MS: u64 = 2_000;
@@ -38,7 +38,9 @@ impl Node {
             |id: MemberId, standing: Standing| standing == Standing::Up && pact.pulse_of(id).is_some_and(|pulse| !pulse.takes_part);
         let is_away =
             |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
-        let is_accounted_for = others.iter().all(|(id, standing)| is_there(*id, *standing) || is_away(*standing));
+        let is_dispensable = |id: MemberId, standing: Standing| standing != Standing::Up && self.was_out(id);
+        let is_accounted_for =
+            others.iter().all(|(id, standing)| is_there(*id, *standing) || is_away(*standing) || is_dispensable(*id, *standing));
         let is_complete = others.iter().all(|(id, standing)| {
             is_there(*id, *standing) || matches!(standing, Standing::Down(Reason::Declared | Reason::Unfit | Reason::Unmet))
         });
@@ -59,6 +61,14 @@ impl Node {
         if present.iter().all(|id| self.membership.get(*id).card.name > *name) {
             self.propose_first(now, present, out);
         }
+    }
+
+    /// Had this member no part in the last view, and does only that view tell of it? Its machine may be long gone.
+    fn was_out(&self, id: MemberId) -> bool {
+        let card = &self.membership.get(id).card;
+        let kept = self.pact.as_ref().and_then(|pact| pact.kept.as_ref());
+        let is_out = |view: &View| view.seat(&card.name).is_some_and(|seat| view.seats[seat].standing == Seated::Down);
+        kept.is_some_and(is_out) && !self.settings.peers.contains(&card.address)
     }
 
     fn propose_first(&mut self, now: Now, mut asked: Vec<MemberId>, out: &mut dyn Outputs) {
@@ -114,5 +124,45 @@ impl Node {
             (Some(_), Some(kept)) => Past::Kept(kept, &witnesses),
         };
         View::first((self.new_lineage(), epoch), self.copies(), &present, &self.known_cards(), past)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Settings;
+    use super::super::testing::{Nowhere, at, card, settings};
+    use super::*;
+    use crate::time::Mono;
+    use crate::topology::view::{Change, Mirrors};
+
+    /// Begins again with the journal of a view of three, in which the second had gone and the third was declared dead. No configuration names
+    /// another node.
+    fn restarted() -> Node {
+        let three = View::first((77, 5), 2, &[card(8001, 7), card(8002, 7), card(8003, 7)], &[], Past::Lost);
+        let bans = vec![card(8003, 7).name];
+        let kept = three.next(&Change { stays: vec![true, false, false], bans, ..Change::default() });
+        let mut bytes = Vec::new();
+        kept.write(&mut bytes);
+        let settings = Settings { mirrors: Mirrors::Next(1), ..settings(card(8001, 8)) };
+        Node::new(settings, None, Some(&bytes), at(1_000))
+    }
+
+    #[test]
+    fn who_was_out_of_the_last_view_is_asked_for_before_a_pool_begins() {
+        let mut node = restarted();
+        let others: Vec<String> = node.membership.others().map(|(_, member)| member.card.name.clone()).collect();
+        assert_eq!(others, [card(8002, 7).name], "not who was declared dead");
+        node.on_tick(at(1_001), &mut Nowhere);
+        assert!(!node.is_serving(Mono(1_001)), "it may have begun a pool of its own");
+    }
+
+    #[test]
+    fn a_machine_that_only_the_last_view_tells_of_and_that_is_silent_is_not_waited_for_any_longer_than_others() {
+        let mut node = restarted();
+        for ms in (1_001..12_000).step_by(100) {
+            node.on_tick(at(ms), &mut Nowhere);
+        }
+        let view = node.view().expect("it begins");
+        assert_eq!((view.seats.len(), view.up().count()), (2, 1));
     }
 }

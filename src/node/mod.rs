@@ -234,10 +234,12 @@ impl Node {
         node
     }
 
-    /// Who took part in the last view is known, even if no configuration names it: it may have gone on without this node.
+    /// Whom the last view knew is known, even if no configuration names it: it may have gone on without this node, or begun anew.
     fn remember_members(&mut self, now: Mono) {
         let kept = self.pact.as_ref().and_then(|pact| pact.kept.as_ref());
-        let cards: Vec<Card> = kept.map(|view| view.up().map(|seat| view.seats[seat].card.clone()).collect()).unwrap_or_default();
+        let seats = kept.into_iter().flat_map(|view| &view.seats);
+        let is_known = |seat: &&view::Seat| seat.standing != view::Standing::Banned && seat.card.incarnation > 0;
+        let cards: Vec<Card> = seats.filter(is_known).map(|seat| seat.card.clone()).collect();
         self.membership.learn_all(&cards, now);
         self.link_new_members(now);
     }
