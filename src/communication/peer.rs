@@ -252,10 +252,10 @@ impl Writer<'_> {
     }
 
     fn promise(&mut self, promise: &Promise) -> &mut Self {
-        let Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived } = promise;
+        let Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } = promise;
         let flags = [*is_quiet, *has_filled, *leaves, *has_survived].iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
         self.view_id(*base).number(*ballot).number(accepted.as_ref().map_or(0, |(ballot, _)| *ballot));
-        self.optional_view(accepted.as_ref().map(|(_, view)| view)).number(flags).optional_view(kept.as_ref())
+        self.optional_view(accepted.as_ref().map(|(_, view)| view)).number(flags).optional_view(kept.as_ref()).number((*versions).into())
     }
 
     fn tag(&mut self, tag: Option<&Tag<'_>>) -> &mut Self {
@@ -408,9 +408,9 @@ impl<'a> Reader<'a> {
     fn promise(&mut self) -> Parse<Promise> {
         let (base, ballot, accepted_in) = (self.view_id()?, self.number()?, self.number()?);
         let accepted = self.optional_view()?.map(|view| (accepted_in, view));
-        let (flags, kept) = (self.number()?, self.optional_view()?);
+        let (flags, kept, versions) = (self.number()?, self.optional_view()?, self.number_u32()?);
         let [is_quiet, has_filled, leaves, has_survived] = [0, 1, 2, 3].map(|bit| flags >> bit & 1 == 1);
-        Ok(Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived })
+        Ok(Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions })
     }
 
     fn tag(&mut self) -> Parse<Option<Tag<'a>>> {
@@ -598,6 +598,7 @@ mod tests {
             leaves: true,
             kept: Some(view.clone()),
             has_survived: true,
+            versions: 6,
         };
         let mirror = |tag, change| Message::Mirror { view: id, number: 70_000, done: 69_999, tag, change };
         let key = Cow::Borrowed(&b"key"[..]);

@@ -24,6 +24,8 @@ pub(super) const PATIENCE_MS: u64 = 400;
 const PROPOSAL_MS: u64 = 1_000;
 /// The next in line proposes so much later.
 pub(super) const RANK_MS: u64 = 150;
+/// Epochs of versions between those of two nodes that go on from one view without each other: so many views later, they may have met again.
+const FORK_VERSIONS: u32 = 16;
 /// Bits of a lineage below the life that began it: which of its lineages, and who.
 const LINEAGE_BITS: u32 = 24;
 const NAME_BITS: u32 = 16;
@@ -250,7 +252,7 @@ impl Node {
             return;
         }
         let base = self.base();
-        let (is_quiet, forgets) = (self.mirroring.is_quiet(), self.mistakes().forget_accepted);
+        let (is_quiet, forgets, versions) = (self.mirroring.is_quiet(), self.mistakes().forget_accepted, self.version.epoch());
         let is_up = |member: MemberId| self.membership.get(member).standing == Standing::Up && self.peers[member.index()].link().is_some();
         let waits_for_nobody = is_quiet || !self.mirroring.waits_for_any(is_up);
         let (has_filled, is_first) = (self.pulse(now.mono).has_filled, base == ViewId::default());
@@ -262,12 +264,14 @@ impl Node {
         let (leaves, has_survived) = (pact.wants.leaves, pact.has_survived);
         match link {
             Some(link) => {
-                let promise = Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived };
+                let promise = Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions };
                 out.send(link, &Message::Promise(Box::new(promise)));
             }
             None => {
                 if let Some(proposal) = pact.proposal.as_mut().filter(|proposal| proposal.ballot == ballot) {
-                    proposal.promises.insert(MemberId::ME, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived });
+                    proposal
+                        .promises
+                        .insert(MemberId::ME, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions });
                 }
             }
         }
@@ -279,8 +283,8 @@ impl Node {
         let proposal = self.pact.as_mut().and_then(|pact| pact.proposal.as_mut());
         let Some(proposal) = proposal.filter(|proposal| (proposal.base, proposal.ballot) == (promise.base, promise.ballot)) else { return };
         if proposal.view.is_none() && proposal.asked.contains(&member) {
-            let Promise { accepted, is_quiet, has_filled, leaves, kept, has_survived, .. } = promise.clone();
-            proposal.promises.insert(member, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived });
+            let Promise { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions, .. } = promise.clone();
+            proposal.promises.insert(member, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions });
         }
         self.advance_proposal(now, out);
     }
@@ -347,6 +351,7 @@ impl Node {
             pardons: pact.wants.pardons.clone(),
             flushes: pact.wants_flush(),
             known: self.known_cards(),
+            versions: self.versions_given(proposal),
             stays,
         };
         let mut next = view.next(&change);
@@ -358,8 +363,16 @@ impl Node {
         if !by_right {
             // Somebody silent may do the same: what both make of it must not be taken for one.
             (next.parent, next.lineage) = (view.lineage, self.new_lineage());
+            next.begin_versions_after(next.versions + FORK_VERSIONS * (1 + pact.me.unwrap_or(0) as u32));
         }
         next
+    }
+
+    /// The last epoch of which those who have promised, or whoever lives, may have given a version.
+    pub(super) fn versions_given(&self, proposal: &Proposal) -> u32 {
+        let promised = proposal.promises.values().map(|promise| promise.versions);
+        let lives = self.membership.all().map(|(_, member)| super::epoch_of(member.card.incarnation));
+        promised.chain(lives).max().unwrap_or(0)
     }
 
     /// The members that are known by what they said, or by the configuration.
@@ -541,6 +554,7 @@ mod tests {
     use super::super::reply::Reply;
     use super::super::testing::{self, Nowhere, at, settings};
     use super::*;
+    use crate::caching::Version;
     use crate::topology::view::{Mirrors, Past};
 
     /// The node's links to the other, and from it.
@@ -692,6 +706,7 @@ mod tests {
                 leaves: false,
                 kept: None,
                 has_survived: true,
+                versions: 0,
             };
             node.on_message(at(1_004), OURS, &Message::Promise(Box::new(promise)), &mut Nowhere);
             node.on_tick(at(1_005), &mut Nowhere);
@@ -719,21 +734,6 @@ mod tests {
     }
 
     #[test]
-    fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
-        let (mut node, view) = seated(8002, 8001);
-        node.leave();
-        node.lose_seat(at(1_003), &mut Nowhere);
-        let commit = |view: View| Message::Commit(Box::new(view));
-        node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
-        assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
-        let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
-        let pulse = Pulse { number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };
-        node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
-        node.on_message(at(1_006), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
-        assert!(node.has_left());
-    }
-
-    #[test]
     fn who_has_accepted_a_first_view_counts_on_those_in_it_whom_it_has_not_met() {
         let mut node = connected(8002, 8001);
         let view = View::first((77, 5), 2, &[card(8001), card(8002), card(8003)], &[], Past::Lost);
@@ -749,6 +749,21 @@ mod tests {
         }
         let are_refused = node.membership.others().all(|(_, member)| member.standing == Standing::Down(Reason::Refused));
         assert!(are_refused && !node.has_left(), "they may take part by now");
+    }
+
+    #[test]
+    fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
+        let (mut node, view) = seated(8002, 8001);
+        node.leave();
+        node.lose_seat(at(1_003), &mut Nowhere);
+        let commit = |view: View| Message::Commit(Box::new(view));
+        node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
+        assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
+        let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
+        let pulse = Pulse { number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };
+        node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
+        node.on_message(at(1_006), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+        assert!(node.has_left());
     }
 
     /// Keeps the promises that are sent.
@@ -798,6 +813,29 @@ mod tests {
     }
 
     #[test]
+    fn who_has_given_up_its_seat_and_ends_does_not_go_back_to_a_view_before() {
+        let (mut node, view) = seated(8002, 8001);
+        let later = view_of_both().next(&Change { stays: vec![true, true], ..Change::default() });
+        node.on_message(at(1_003), OURS, &Message::Commit(Box::new(later)), &mut Nowhere);
+        node.lose_seat(at(1_004), &mut Nowhere);
+        node.retire(at(1_005), &mut Nowhere);
+        node.on_message(at(1_006), OURS, &Message::Commit(Box::new(view_of_both())), &mut Nowhere);
+        assert_ne!(node.view().map(View::id), Some(view));
+    }
+
+    #[test]
+    fn a_view_gives_versions_after_all_that_who_promises_knows() {
+        let (mut node, view) = seated(8001, 8002);
+        let given = node.view().expect("it has one").versions;
+        node.version = Version::start_of(given + 5);
+        let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
+        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+        node.on_tick(at(1_003), &mut Nowhere);
+        assert_eq!(node.view().map(|view| view.versions), Some(given + 6));
+        assert_eq!(node.version, Version::start_of(given + 6));
+    }
+
+    #[test]
     fn who_was_declared_dead_begins_no_pool_of_its_own_when_the_others_end() {
         for is_banned in [false, true] {
             let (mut node, _) = seated(8002, 8001);
@@ -822,26 +860,3 @@ mod tests {
         assert_ne!(node.new_lineage(), first);
     }
 }
-    #[test]
-    fn who_has_given_up_its_seat_and_ends_does_not_go_back_to_a_view_before() {
-        let (mut node, view) = seated(8002, 8001);
-        let later = view_of_both().next(&Change { stays: vec![true, true], ..Change::default() });
-        node.on_message(at(1_003), OURS, &Message::Commit(Box::new(later)), &mut Nowhere);
-        node.lose_seat(at(1_004), &mut Nowhere);
-        node.retire(at(1_005), &mut Nowhere);
-        node.on_message(at(1_006), OURS, &Message::Commit(Box::new(view_of_both())), &mut Nowhere);
-        assert_ne!(node.view().map(View::id), Some(view));
-    }
-
-    #[test]
-    fn a_view_gives_versions_after_all_that_who_promises_knows() {
-        let (mut node, view) = seated(8001, 8002);
-        let given = node.view().expect("it has one").versions;
-        node.version = Version::start_of(given + 5);
-        let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
-        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
-        node.on_tick(at(1_003), &mut Nowhere);
-        assert_eq!(node.view().map(|view| view.versions), Some(given + 6));
-        assert_eq!(node.version, Version::start_of(given + 6));
-    }
-

@@ -123,7 +123,9 @@ impl Node {
             (Some(_), None) => Past::Lost,
             (Some(_), Some(kept)) => Past::Kept(kept, &witnesses),
         };
-        View::first((self.new_lineage(), epoch), self.copies(), &present, &self.known_cards(), past)
+        let mut view = View::first((self.new_lineage(), epoch), self.copies(), &present, &self.known_cards(), past);
+        view.begin_versions_after(self.versions_given(proposal));
+        view
     }
 }
 

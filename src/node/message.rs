@@ -20,7 +20,7 @@ use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// Bytes of a [`Nonce`].
 pub const NONCE_BYTES: usize = 16;
@@ -274,6 +274,8 @@ pub struct Promise {
     pub kept: Option<View>,
     /// It took part in that view in its present life: it has all it had.
     pub has_survived: bool,
+    /// The epoch of the last version that it knows of.
+    pub versions: u32,
 }
 
 /// What becomes of a key.

@@ -109,12 +109,10 @@ impl Node {
     }
 
     /// No version is given twice: a former owner may have given some that nobody here has heard of, and may come back with them. So every view
-    /// begins an epoch of versions after all that were seen, and after those that its lives began with.
+    /// has an epoch of versions of its own.
     fn begin_versions(&mut self) {
         let Some(view) = self.pact.as_ref().and_then(|pact| pact.view.as_ref()) else { return };
-        let lives = view.seats.iter().map(|seat| super::epoch_of(seat.card.incarnation)).max().unwrap_or(0);
-        let least = Version::start_of((view.epoch as u32).max(lives.saturating_add(1)));
-        self.version = self.version.end_of_epoch().max(least);
+        self.version = self.version.end_of_epoch().max(Version::start_of(view.versions));
     }
 
     /// It has no part in any view from now on.
@@ -354,7 +352,7 @@ impl Node {
         let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
         let is_away =
             |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
-        // Who has greeted us is there, even if our own dial has not reached it yet.
+        // Who has greeted us is there, and so is who is to take part in a view that we have accepted, even if our own dial has not reached it yet.
         let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
         let is_counted_on = |name: &str| {
             let seat_in = |view: &View| view.seat(name).is_some_and(|seat| view.seats[seat].is_up());

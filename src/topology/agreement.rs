@@ -45,6 +45,8 @@ pub struct Promised {
     pub kept: Option<View>,
     /// It took part in that view in its present life.
     pub has_survived: bool,
+    /// The epoch of the last version that it knows of.
+    pub versions: u32,
 }
 
 /// A proposal under way.
@@ -193,7 +195,8 @@ mod tests {
     #[test]
     fn what_was_accepted_in_the_highest_ballot_is_finished() {
         let mut proposal = Proposal::new(ViewId::default(), 30, vec![MemberId(0), MemberId(1)], Mono(0), 100);
-        let promised = |accepted| Promised { accepted, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: false };
+        let promised =
+            |accepted| Promised { accepted, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: false, versions: 0 };
         proposal.promises.insert(MemberId(0), promised(Some((10, view(1)))));
         assert!(!proposal.is_heard());
         proposal.promises.insert(MemberId(1), promised(Some((20, view(2)))));

@@ -18,7 +18,7 @@ use crate::msgpack::{Malformed, Parse, Reader, Writer};
 /// Copies of a key, at least, where nodes name their stand-ins.
 const NAMED_COPIES: usize = 2;
 /// The form in which a view is written.
-const FORM: u64 = 1;
+const FORM: u64 = 2;
 
 /// Which view. No lineage is 0, so the one with zeros is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,6 +95,8 @@ pub struct View {
     pub began: u64,
     /// How often everything was forgotten in this lineage.
     pub flushes: u64,
+    /// The epoch of the versions that are given by it: after those of all views before.
+    pub versions: u32,
     /// How many nodes hold a key, its owner included; 0 if each names its stand-ins.
     pub copies: u32,
     /// After a start from journals: only the first holder of a key is taken at its word.
@@ -135,6 +137,8 @@ pub struct Change {
     pub flushes: bool,
     /// Others that are known; they get their seats.
     pub known: Vec<Card>,
+    /// The last epoch of which versions are known to have been given.
+    pub versions: u32,
 }
 
 impl Role {
@@ -158,8 +162,9 @@ impl View {
     #[must_use]
     pub fn first(number: (u64, u64), copies: u32, present: &[Card], known: &[Card], past: Past<'_>) -> View {
         let (lineage, epoch) = number;
-        let mut view =
-            View { lineage, parent: 0, epoch, began: epoch, flushes: 0, copies, first_only: false, seats: Vec::new(), settled: Vec::new() };
+        let versions = u32::try_from(epoch).unwrap_or(u32::MAX);
+        let (seats, settled) = (Vec::new(), Vec::new());
+        let mut view = View { lineage, parent: 0, epoch, began: epoch, flushes: 0, versions, copies, first_only: false, seats, settled };
         present.iter().for_each(|card| view.take_in(card, Standing::Up));
         known.iter().for_each(|card| view.take_in(card, Standing::Down));
         view.first_only = !matches!(past, Past::Lost);
@@ -174,6 +179,7 @@ impl View {
     #[must_use]
     pub fn next(&self, change: &Change) -> View {
         let mut next = View { epoch: self.epoch + 1, flushes: self.flushes + u64::from(change.flushes), ..self.clone() };
+        next.begin_versions_after(self.versions.max(change.versions));
         for (index, seat) in next.seats.iter_mut().enumerate().filter(|(_, seat)| seat.is_up()) {
             seat.standing = match (change.stays.get(index), change.leaves.get(index)) {
                 (Some(true), Some(true)) => Standing::Leaving,
@@ -197,6 +203,11 @@ impl View {
         next.part_with_the_gone();
         next.settle_if_nothing_moves();
         next
+    }
+
+    /// Versions of this epoch may have been given elsewhere.
+    pub fn begin_versions_after(&mut self, given: u32) {
+        self.versions = self.versions.max(given.saturating_add(1));
     }
 
     /// Which view this is.
@@ -296,13 +307,14 @@ impl View {
     pub fn write(&self, output: &mut Vec<u8>) {
         let mut writer = Writer(output);
         writer
-            .array(10)
+            .array(11)
             .number(FORM)
             .number(self.lineage)
             .number(self.parent)
             .number(self.epoch)
             .number(self.began)
             .number(self.flushes)
+            .number(self.versions.into())
             .number(self.copies.into());
         writer.number(self.first_only.into()).array(self.seats.len());
         for seat in &self.seats {
@@ -332,17 +344,17 @@ impl View {
     /// If it is nothing of the kind.
     pub fn read(input: &[u8]) -> Parse<View> {
         let mut reader = Reader::new(input);
-        reader.array_of(10)?;
+        reader.array_of(11)?;
         if reader.number()? != FORM {
             return Err(Malformed);
         }
         let (lineage, parent, epoch) = (reader.number()?, reader.number()?, reader.number()?);
-        let (began, flushes) = (reader.number()?, reader.number()?);
+        let (began, flushes, versions) = (reader.number()?, reader.number()?, reader.number_u32()?);
         let (copies, first_only) = (reader.number_u32()?, reader.flag()?);
         let seats = (0..reader.array_up_to(MAX_MEMBERS)?).map(|_| seat_in(&mut reader)).collect::<Parse<Vec<Seat>>>()?;
         let settled = (0..reader.array_up_to(MAX_MEMBERS)?).map(|_| settled_in(&mut reader)).collect::<Parse<Vec<Settled>>>()?;
         let is_sorted = seats.is_sorted_by(|a, b| a.card.name < b.card.name) && settled.is_sorted_by(|a, b| a.card.name < b.card.name);
-        let view = View { lineage, parent, epoch, began, flushes, copies, first_only, seats, settled };
+        let view = View { lineage, parent, epoch, began, flushes, versions, copies, first_only, seats, settled };
         if is_sorted && reader.is_at_end() { Ok(view) } else { Err(Malformed) }
     }
 
@@ -459,6 +471,15 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(View::read(&bytes[..cut]), Err(Malformed));
         }
+    }
+
+    #[test]
+    fn a_view_gives_versions_after_those_of_all_before() {
+        let view = pool(&[8001, 8002]);
+        assert_eq!(view.versions, 10, "a first view's as its number, which is after all clocks");
+        assert_eq!(view.next(&all_stay(&view)).versions, 11);
+        let next = view.next(&Change { versions: 70, ..all_stay(&view) });
+        assert_eq!((next.versions, next.next(&all_stay(&next)).versions), (71, 72), "somebody has given later ones");
     }
 
     #[test]
