@@ -752,6 +752,24 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_counts_on_a_life_in_its_view_that_it_has_not_met() {
+        for is_new_life in [false, true] {
+            let (mut node, _) = seated(8002, 8001);
+            node.leave();
+            [OURS, THEIRS].into_iter().for_each(|link| node.on_closed(at(1_003), link, &mut Nowhere));
+            node.on_tick(at(1_100), &mut Nowhere);
+            node.on_dial_failed(at(1_100), MemberId(1), true, &mut Nowhere);
+            if is_new_life {
+                let joins = Some(testing::card(8001, 8));
+                let returned = view_of_both().next(&Change { stays: vec![false, true], joins, ..Change::default() });
+                node.adopt(at(1_101), returned, &mut Nowhere);
+            }
+            assert_eq!(node.membership.get(MemberId(1)).standing, Standing::Down(Reason::Refused));
+            assert_eq!(node.has_left(), !is_new_life);
+        }
+    }
+
+    #[test]
     fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
         let (mut node, view) = seated(8002, 8001);
         node.leave();

@@ -352,13 +352,17 @@ impl Node {
         let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
         let is_away =
             |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
-        // Who has greeted us is there, and so is who is to take part in a view that we have accepted, even if our own dial has not reached it yet.
+        // Who has greeted us is there, and so is who takes part in our view, or in the first one that we have accepted, even if our own dial has
+        // not reached that life yet.
         let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
-        let is_counted_on = |name: &str| {
-            let seat_in = |view: &View| view.seat(name).is_some_and(|seat| view.seats[seat].is_up());
-            pact.view.is_none() && pact.acceptor.accepted().is_some_and(|(_, view)| seat_in(view))
+        let is_to_begin = |name: &str| {
+            let takes_part = |view: &View| view.seat(name).is_some_and(|seat| view.seats[seat].is_up());
+            pact.view.is_none() && pact.acceptor.accepted().is_some_and(|(_, view)| takes_part(view))
         };
-        let is_gone = |(id, member): (MemberId, &Member)| is_away(member.standing) && !has_greeted(id) && !is_counted_on(&member.card.name);
+        let takes_part = |id: MemberId| pact.seat_of(id).is_some_and(|seat| !pact.has_ended(seat, &self.membership));
+        let is_gone = |(id, member): (MemberId, &Member)| {
+            is_away(member.standing) && !has_greeted(id) && !takes_part(id) && !is_to_begin(&member.card.name)
+        };
         if self.membership.others().all(|other| is_gone(other) || leaves(other.0)) {
             return true;
         }
