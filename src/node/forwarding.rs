@@ -377,7 +377,11 @@ impl Node {
             Some(Waiting::Owner(forwarded)) if forwarded.owner == member => {
                 let Some(Parked { origin, waiting: Waiting::Owner(forwarded), .. }) = self.requests.take(id) else { return };
                 self.release(forwarded.hash, now.mono);
-                let (command, reply) = (&forwarded.command, outcome.reply());
+                let command = &forwarded.command;
+                // Who was asked last has not looked at it; who was asked before may have carried it out.
+                let is_not_done = matches!(outcome, Outcome::Failed(Failure::Unreachable | Failure::Overloaded));
+                let is_unknown = is_not_done && forwarded.perhaps && !command.is_read();
+                let reply = if is_unknown { Reply::Failed(&Failure::OutcomeUnknown) } else { outcome.reply() };
                 tally::count(&mut self.stats, &command.action, &reply);
                 self.tell(origin, &command.key, &reply, out);
             }
@@ -505,7 +509,7 @@ mod tests {
         let mut node = Node::new(settings, None, None, at(1_000));
         node.on_tick(at(1_000), &mut Nowhere);
         for (index, port) in others.iter().enumerate() {
-            greet(&mut node, MemberId(index as u16 + 1), LinkId(OURS.0 + index as u64), card(*port, 7));
+            greet(&mut node, MemberId(index as u16 + 1), LinkId(OURS.0 + index as u64), card(*port, 7), &mut Nowhere);
         }
         let cards: Vec<Card> = others.iter().map(|port| card(*port, 7)).chain([card(8002, 7)]).collect();
         let view = View::first((77, 5), 2, &cards, &[], Past::Lost);
@@ -513,10 +517,10 @@ mod tests {
         (node, view)
     }
 
-    fn greet(node: &mut Node, member: MemberId, link: LinkId, me: Card) {
+    fn greet(node: &mut Node, member: MemberId, link: LinkId, me: Card, out: &mut dyn Outputs) {
         let introduction = Introduction { protocol: PROTOCOL_VERSION, pool: Cow::Borrowed("pool"), me, others: Vec::new(), copies: 2 };
-        node.on_dialled(at(1_001), member, link, &mut Nowhere);
-        node.on_message(at(1_001), link, &Message::Welcome(introduction), &mut Nowhere);
+        node.on_dialled(at(1_001), member, link, out);
+        node.on_message(at(1_001), link, &Message::Welcome(introduction), out);
     }
 
     fn ask_to_delete(node: &mut Node, key: &str, out: &mut Told) {
@@ -528,12 +532,7 @@ mod tests {
     #[test]
     fn who_was_filled_after_a_write_was_sent_is_not_asked_for_it_even_if_another_was_asked_between() {
         let ((mut node, first), mut out) = (seated_with(&[8001, 8003]), Told::default());
-        let holders = |key: &str, view: &View| {
-            let arc = Placement::new(view).arc(node.hasher.hash(key.as_bytes()).place).map(|arc| arc.holders().collect::<Vec<_>>());
-            arc.expect("there are seats").into_iter().map(|seat| view.seats[seat].card.address.port()).collect::<Vec<_>>()
-        };
-        let is_theirs = |key: &String| holders(key, &first) == [8001, 8003];
-        let key = (0..).map(|number| format!("key{number}")).find(is_theirs).expect("a part of them");
+        let key = key_held_by(&node, &first, &[8001, 8003]);
         ask_to_delete(&mut node, &key, &mut out);
         // Its owner returns with nothing, and the other holder fills it; that one is asked, and does not know by what view.
         let returned = first.next(&Change { stays: vec![false, true, true], joins: Some(card(8001, 8)), ..Change::default() });
@@ -541,7 +540,7 @@ mod tests {
         node.on_closed(at(1_004), OURS, &mut out);
         node.on_message(at(1_004), LinkId(OURS.0 + 1), &Message::Commit(Box::new(returned)), &mut out);
         assert_eq!(out.asked.len(), 2, "the other holder knows");
-        greet(&mut node, MemberId(1), LinkId(90), card(8001, 8));
+        greet(&mut node, MemberId(1), LinkId(90), card(8001, 8), &mut out);
         let outcome = Outcome::Failed(Failure::Undecided);
         node.on_message(at(1_005), LinkId(OURS.0 + 1), &Message::Answer { id: out.asked[1], outcome }, &mut out);
         node.on_message(at(1_005), LinkId(OURS.0 + 1), &Message::Commit(Box::new(filled)), &mut out);
@@ -549,12 +548,50 @@ mod tests {
         assert_eq!((out.asked.len(), &out.failures[..]), (2, &[Failure::OutcomeUnknown][..]));
     }
 
+    /// A key that is held by these, in this order.
+    fn key_held_by(node: &Node, view: &View, ports: &[u16]) -> String {
+        let placement = Placement::new(view);
+        let holders = |key: &str| {
+            let arc = placement.arc(node.hasher.hash(key.as_bytes()).place).expect("there are seats");
+            arc.holders().map(|seat| view.seats[seat].card.address.port()).collect::<Vec<_>>()
+        };
+        (0..).map(|number| format!("key{number}")).find(|key| holders(key) == ports).expect("a part of them")
+    }
+
+    #[test]
+    fn who_begins_its_next_life_is_not_asked_in_the_view_of_the_former() {
+        let ((mut node, view), mut out) = (seated_with(&[8001, 8003]), Told::default());
+        let key = key_held_by(&node, &view, &[8001, 8003]);
+        ask_to_delete(&mut node, &key, &mut out);
+        node.on_closed(at(1_004), OURS, &mut out);
+        greet(&mut node, MemberId(1), LinkId(90), card(8001, 8), &mut out);
+        ask_to_delete(&mut node, &key, &mut out);
+        node.on_tick(at(1_100), &mut out);
+        assert_eq!(out.asked.len(), 1, "it knows nothing of the first, and owns nothing");
+    }
+
+    #[test]
+    fn a_write_that_was_out_twice_may_have_been_carried_out_even_if_it_was_not_the_second_time() {
+        for (is_second, told) in [(false, Failure::Unreachable), (true, Failure::OutcomeUnknown)] {
+            let ((mut node, view), mut out) = (seated_with(&[8001]), Told::default());
+            let key = key_held_by(&node, &view, &[8001, 8002]);
+            ask_to_delete(&mut node, &key, &mut out);
+            if is_second {
+                node.on_closed(at(1_004), OURS, &mut out);
+                greet(&mut node, MemberId(1), OURS, card(8001, 7), &mut out);
+            }
+            assert_eq!(out.asked.len(), 1 + usize::from(is_second));
+            let outcome = Outcome::Failed(Failure::Unreachable);
+            node.on_message(at(1_005), OURS, &Message::Answer { id: out.asked[0], outcome }, &mut out);
+            assert_eq!(out.failures, [told]);
+        }
+    }
+
     #[test]
     fn a_write_begun_by_who_owns_its_key_no_more_may_have_been_carried_out() {
         for (answered, told) in [(Failure::Elsewhere, Failure::Unreachable), (Failure::Undecided, Failure::OutcomeUnknown)] {
-            let (mut node, mut out) = (seated_with(&[8001]).0, Told::default());
-            let is_theirs = |key: &String| node.route(node.hasher.hash(key.as_bytes()), Mono(1_003)) == Route::There(MemberId(1));
-            let key = (0..).map(|number| format!("key{number}")).find(is_theirs).expect("the other owns half of them");
+            let ((mut node, view), mut out) = (seated_with(&[8001]), Told::default());
+            let key = key_held_by(&node, &view, &[8001, 8002]);
             ask_to_delete(&mut node, &key, &mut out);
             let outcome = Outcome::Failed(answered);
             node.on_message(at(1_004), OURS, &Message::Answer { id: out.asked[0], outcome }, &mut out);

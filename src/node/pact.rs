@@ -270,10 +270,17 @@ impl Pact {
         // Who has left asks on for its clients until it ends.
         let owner = self.placement.owner(place).filter(|_| self.me.is_some() || self.wants.leaves);
         match owner {
+            Some(owner) if self.seats[owner] != MemberId::ME && self.is_succeeded(owner) => Route::Later,
             Some(owner) if self.seats[owner] != MemberId::ME => Route::There(self.seats[owner]),
             Some(_) if self.me.is_some() && self.is_serving(now) => Route::Here,
             _ => Route::Later,
         }
+    }
+
+    /// Is the life in this seat known to have ended? Its member's next life has no part in this view, and does not know what was done in it.
+    fn is_succeeded(&self, seat: usize) -> bool {
+        let ended = self.ties.get(self.seats[seat].index()).map_or(0, |tie| tie.ended_life);
+        self.view.as_ref().is_some_and(|view| view.seats[seat].card.incarnation <= ended)
     }
 
     /// The pact with its view, if there is one.
@@ -338,8 +345,7 @@ impl Pact {
     pub fn has_ended(&self, seat: usize, membership: &Membership) -> bool {
         let (Some(view), member) = (&self.view, self.seats[seat]) else { return false };
         let life = view.seats[seat].card.incarnation;
-        let ended = self.ties.get(member.index()).map_or(0, |tie| tie.ended_life);
-        member != MemberId::ME && (ended >= life || membership.get(member).card.incarnation > life)
+        member != MemberId::ME && (self.is_succeeded(seat) || membership.get(member).card.incarnation > life)
     }
 
     /// Has the life in this seat given it up, or gone over to another succession of views? It does not come back by itself.
