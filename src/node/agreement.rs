@@ -24,8 +24,6 @@ pub(super) const PATIENCE_MS: u64 = 400;
 const PROPOSAL_MS: u64 = 1_000;
 /// The next in line proposes so much later.
 pub(super) const RANK_MS: u64 = 150;
-/// Epochs of versions between those of two nodes that go on from one view without each other: so many views later, they may have met again.
-const FORK_VERSIONS: u32 = 16;
 /// Bits of a lineage below the life that began it: which of its lineages, and who.
 const LINEAGE_BITS: u32 = 24;
 const NAME_BITS: u32 = 16;
@@ -363,7 +361,7 @@ impl Node {
         if !by_right {
             // Somebody silent may do the same: what both make of it must not be taken for one.
             (next.parent, next.lineage) = (view.lineage, self.new_lineage());
-            next.begin_versions_after(next.versions + FORK_VERSIONS * (1 + pact.me.unwrap_or(0) as u32));
+            next.begin_versions_after(next.versions.saturating_add(epochs_apart(next.lineage)));
         }
         next
     }
@@ -540,6 +538,12 @@ impl Node {
         let begun = self.pact.as_ref().map_or(0, |pact| pact.lineages_begun) & 0xff;
         self.me().incarnation << LINEAGE_BITS | begun << NAME_BITS | name
     }
+}
+
+/// So many epochs of versions a lineage leaves out at its beginning. Another one that began from the same view, and that nobody here has heard
+/// of, was begun by a node of another name: its versions are others.
+pub(super) fn epochs_apart(lineage: u64) -> u32 {
+    (lineage & ((1 << NAME_BITS) - 1)) as u32
 }
 
 #[cfg(test)]
@@ -868,6 +872,24 @@ mod tests {
             }
             assert_eq!(node.is_serving(Mono(20_000)), !is_banned);
         }
+    }
+
+    #[test]
+    fn two_that_begin_from_one_view_without_each_other_give_other_versions() {
+        let versions = |me: u16, other: u16| {
+            let (mut node, view) = seated(me, other);
+            node.lose_seat(at(1_003), &mut Nowhere);
+            [OURS, THEIRS].into_iter().for_each(|link| node.on_closed(at(1_004), link, &mut Nowhere));
+            for ms in (1_010..20_000).step_by(100) {
+                node.on_tick(at(ms), &mut Nowhere);
+                node.on_dial_failed(at(ms), MemberId(1), true, &mut Nowhere);
+            }
+            let begun = node.view().expect("it begins alone");
+            assert_ne!(begun.lineage, view.lineage);
+            begun.versions
+        };
+        let [first, second] = [versions(8001, 8002), versions(8002, 8001)];
+        assert!(first.abs_diff(second) > 10 && first.min(second) > view_of_both().versions + 1_000, "{first} {second}");
     }
 
     #[test]

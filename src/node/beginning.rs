@@ -6,6 +6,7 @@
 //! have gone on without those that are present. Two first views at a time there cannot be: whoever is there is asked, and who is not there
 //! has refused the asker, which listens already.
 
+use super::agreement::epochs_apart;
 use super::pact::Pact;
 use super::{Node, Outputs};
 use crate::time::Now;
@@ -16,6 +17,8 @@ use crate::topology::view::{Past, Role, Standing as Seated, View, ViewId};
 
 /// A node that knows of no former view does not wait longer for others than this.
 const FRESH_WAIT_MS: u64 = 2_000;
+/// Who is missing may have gone on by so many views, each with an epoch of versions of its own.
+const MISSED_VIEWS: u32 = 1 << 16;
 
 impl Node {
     /// A seat of a view of which so many lives have ended that the others can never decide again has no use for it.
@@ -124,7 +127,8 @@ impl Node {
             (Some(_), Some(kept)) => Past::Kept(kept, &witnesses),
         };
         let mut view = View::first((self.new_lineage(), epoch), self.copies(), &present, &self.known_cards(), past);
-        view.begin_versions_after(self.versions_given(proposal));
+        let room = newest.map_or(0, |_| MISSED_VIEWS);
+        view.begin_versions_after(self.versions_given(proposal).max(view.versions).saturating_add(room + epochs_apart(view.lineage)));
         view
     }
 }
