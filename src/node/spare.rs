@@ -10,7 +10,7 @@ use super::{Node, Outputs};
 use crate::time::{Mono, Now};
 
 /// Entries looked at in a millisecond: while clients ask, who hardly notice, and while they do not.
-const BESIDE_CLIENTS: u32 = 200;
+const BESIDE_CLIENTS: u32 = 120;
 const AT_REST: u32 = 1_000;
 
 /// The time that clients leave, and whose turn it is.
