@@ -372,11 +372,16 @@ impl Node {
             let Some(todo) = job.queue.pop_front() else { return };
             let (Todo::Put(key) | Todo::Keep(key)) = &todo;
             let hash = self.hasher.hash(key);
-            // Whoever removed it meanwhile has said so on the same stream.
-            let Some(entry) = self.cache.peek(key, hash, now.mono) else { continue };
-            let is_value = matches!(todo, Todo::Put(_));
-            let change = if is_value { put_of(entry, now.mono) } else { keep_of(entry, now.mono) };
-            let bytes = CHANGE_OVERHEAD + key.len() + if is_value { entry.value().len() + entry.extra().len() } else { 0 };
+            let entry = self.cache.peek(key, hash, now.mono);
+            let value = entry.filter(|_| matches!(todo, Todo::Put(_)));
+            let change = match (value, entry) {
+                (Some(entry), _) => put_of(entry, now.mono),
+                (None, Some(entry)) => keep_of(entry, now.mono),
+                // Its time has ended meanwhile: that nobody says, and what the other has of it may have no end.
+                (None, None) => Change::Delete { key: key.as_ref().into(), version: self.version },
+            };
+            let is_value = value.is_some();
+            let bytes = CHANGE_OVERHEAD + key.len() + value.map_or(0, |entry| entry.value().len() + entry.extra().len());
             let number = self.mirroring.fill(&pool, member, hash, &change, out);
             allowance.spend(MESSAGE_COST + bytes / BYTES_A_COST);
             job.note_said(number, bytes, is_value);
@@ -463,7 +468,53 @@ pub(super) const PARTITION_PLACES: u32 = ((1u64 << 32) / PARTITIONS as u64) as u
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::message::{Introduction, PROTOCOL_VERSION, Pulse};
+    use super::super::reply::Reply;
+    use super::super::testing::{at, card, settings};
+    use super::super::{ClientId, Settings};
     use super::*;
+    use crate::topology::view::{self, Mirrors, Past, View};
+
+    /// Keeps the changes that are told.
+    #[derive(Default)]
+    struct Said(Vec<Change<'static>>);
+
+    impl Outputs for Said {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
+            if let Message::Mirror { change: Change::Delete { key, version }, .. } = message {
+                self.0.push(Change::Delete { key: key.to_vec().into(), version: *version });
+            }
+        }
+        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    #[test]
+    fn what_has_ended_before_it_could_be_said_is_said_to_have_ended() {
+        let (me, other, link) = (card(8001, 7), card(8002, 8), LinkId(9));
+        let settings = Settings { peers: vec![other.address], mirrors: Mirrors::Next(1), ..settings(me.clone()) };
+        let (mut node, mut said) = (Node::new(settings, None, None, at(1_000)), Said::default());
+        let introduction =
+            Introduction { protocol: PROTOCOL_VERSION, pool: "pool".into(), me: other.clone(), others: Vec::new(), copies: 2 };
+        node.on_tick(at(1_000), &mut said);
+        node.on_dialled(at(1_001), MemberId(1), link, &mut said);
+        node.on_message(at(1_001), link, &Message::Welcome(introduction), &mut said);
+        let alone = View::first((77, 5), 2, &[me], &[], Past::Lost);
+        node.adopt(at(1_002), alone.next(&view::Change { stays: vec![true], joins: Some(other), ..view::Change::default() }), &mut said);
+        let view = node.view().expect("it has one").id();
+        let pulse = Pulse { number: 1, view, takes_part: true, ..Pulse::default() };
+        node.on_message(at(1_003), link, &Message::Pong { number: 1, grant: None, pulse }, &mut said);
+        node.on_tick(at(1_010), &mut said);
+        let job = node.filling.jobs.get_mut(&MemberId(1)).expect("it owns all, and fills the other");
+        job.queue.push_back(Todo::Put(b"key".as_slice().into()));
+        node.on_tick(at(1_020), &mut said);
+        assert!(matches!(&said.0[..], [Change::Delete { key, .. }] if &key[..] == b"key"));
+    }
 
     #[test]
     fn a_holder_is_asked_about_so_many_entries_at_once_and_about_one_unit_however_large() {
