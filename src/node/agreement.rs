@@ -756,6 +756,24 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_with_a_journal_that_others_need_to_begin_helps_them_to_begin() {
+        for has_kept in [false, true] {
+            let (mut node, mut bytes) = (connected(8002, 8001), Vec::new());
+            view_of_both().write(&mut bytes);
+            if has_kept {
+                node.pact.as_mut().expect("it has mirrors").kept = View::read(&bytes).ok();
+            }
+            node.leave();
+            let may_begin = node.pact.as_ref().expect("it has mirrors").may_begin();
+            assert_eq!((node.has_left(), may_begin), (!has_kept, has_kept));
+            [OURS, THEIRS].into_iter().for_each(|link| node.on_closed(at(1_003), link, &mut Nowhere));
+            node.on_tick(at(1_100), &mut Nowhere);
+            node.on_dial_failed(at(1_100), MemberId(1), true, &mut Nowhere);
+            assert!(node.has_left(), "nobody is there who needs it");
+        }
+    }
+
+    #[test]
     fn who_leaves_counts_on_a_life_in_its_view_that_it_has_not_met() {
         for is_new_life in [false, true] {
             let (mut node, _) = seated(8002, 8001);

@@ -447,7 +447,7 @@ impl Pact {
     /// May it have a say in a first view?
     #[must_use]
     pub fn may_begin(&self) -> bool {
-        !self.has_retired && (!self.wants.leaves || self.may_be_missed())
+        !self.has_retired && (!self.wants.leaves || self.may_be_missed() || self.kept.is_some())
     }
 
     /// Did this life give up its seat in a later view of the same succession? Old words may come late.

@@ -360,6 +360,7 @@ impl Node {
             pact.view.is_none() && pact.acceptor.accepted().is_some_and(|(_, view)| takes_part(view))
         };
         let takes_part = |id: MemberId| pact.seat_of(id).is_some_and(|seat| !pact.has_ended(seat, &self.membership));
+        let is_there = |(id, member): (MemberId, &Member)| member.standing == Standing::Up || has_greeted(id);
         let is_gone = |(id, member): (MemberId, &Member)| {
             is_away(member.standing) && !has_greeted(id) && !takes_part(id) && !is_to_begin(&member.card.name)
         };
@@ -367,7 +368,8 @@ impl Node {
             return true;
         }
         match (&pact.view, pact.me) {
-            (None, _) => !pact.may_be_missed(),
+            // Those who are there may need its journal to begin with.
+            (None, _) => !pact.may_be_missed() && (pact.kept.is_none() || !self.membership.others().any(is_there)),
             // Who has given up the seat that it has by this view still counts to the others as a holder.
             (Some(view), None) => view.seat_up(&self.me().name, self.me().incarnation).is_none() && self.is_view_known(),
             (Some(view), Some(me)) => self.mistakes().ends_unrelieved && view.is_dispensable(me) && self.is_view_known(),
