@@ -98,8 +98,10 @@ impl Node {
         let Some((pact, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return };
         let card = &self.membership.get(member).card;
         // Who has been given a seat and has not heard of it may be the one without whom nobody serves.
-        let is_seated = pulse.takes_part || view.seat_up(&card.name, card.incarnation).is_some();
-        let is_behind = is_seated && pulse.view.lineage == pact.id.lineage && pulse.view.epoch < pact.id.epoch;
+        let has_seat = view.seat_up(&card.name, card.incarnation).is_some();
+        let is_same = pulse.view.lineage == pact.id.lineage && (pulse.takes_part || has_seat);
+        let is_parent = pulse.view.lineage == view.parent && pulse.view != ViewId::default() && !pulse.takes_part && has_seat;
+        let is_behind = (is_same || is_parent) && pulse.view.epoch < pact.id.epoch;
         let is_outside = !pulse.takes_part && pulse.view != pact.id && pact.is_serving(now);
         if let Some(link) = self.peers[member.index()].link().filter(|_| is_behind || (is_outside && pact.me.is_some())) {
             out.send(link, &Message::Commit(Box::new(view.clone())));
@@ -622,6 +624,23 @@ mod tests {
     }
 
     #[test]
+    fn who_is_given_a_seat_by_a_view_that_begins_a_lineage_is_told_of_it_by_who_cannot_serve_without_it() {
+        let (mut node, _) = seated(8002, 8001);
+        let base = view_of_both();
+        let joins = Some(testing::card(8001, 8));
+        let mut forked = base.next(&Change { stays: vec![false, true], joins, ..Change::default() });
+        (forked.parent, forked.lineage) = (base.lineage, 78);
+        node.adopt(at(1_003), forked.clone(), &mut Nowhere);
+        assert!(!node.is_serving(Mono(1_003)), "the first of two has to grant it a lease");
+        let life = node.membership.learn(&testing::card(8001, 8), Mono(1_003));
+        for (knows, is_told) in [(base.id(), true), (forked.id(), false), (ViewId { lineage: 99, epoch: 1 }, false)] {
+            let mut commits = Commits::default();
+            node.tell_view(Mono(1_004), life, &Pulse { view: knows, ..Pulse::default() }, &mut commits);
+            assert_eq!(commits.0 == [forked.id()], is_told);
+        }
+    }
+
+    #[test]
     fn who_knows_the_view_and_has_no_part_in_it_gives_way_to_the_next_view() {
         let (mut node, view) = seated(8001, 8002);
         let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
@@ -815,6 +834,23 @@ mod tests {
         fn send(&mut self, _link: LinkId, message: &Message<'_>) {
             if let Message::Promise(promise) = message {
                 self.0.push((**promise).clone());
+            }
+        }
+        fn dial(&mut self, _member: MemberId, _address: std::net::SocketAddr) {}
+        fn hang_up(&mut self, _link: LinkId) {}
+        fn replay(&mut self) {}
+        fn keep(&mut self, _view: &[u8]) {}
+    }
+
+    /// Keeps the views that are told.
+    #[derive(Default)]
+    struct Commits(Vec<ViewId>);
+
+    impl Outputs for Commits {
+        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
+            if let Message::Commit(view) = message {
+                self.0.push(view.id());
             }
         }
         fn dial(&mut self, _member: MemberId, _address: std::net::SocketAddr) {}
