@@ -23,6 +23,7 @@ use crate::node::command::Command;
 use crate::node::message::{
     Block, Change, Content, Digest, Introduction, MAX_EXTRA, MAX_KEY, Message, Outcome, Promise, Pulse, RequestId, Tag,
 };
+use crate::topology::agreement::Promised;
 use crate::topology::membership::MAX_MEMBERS;
 use crate::topology::view::{View, ViewId};
 
@@ -252,7 +253,8 @@ impl Writer<'_> {
     }
 
     fn promise(&mut self, promise: &Promise) -> &mut Self {
-        let Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } = promise;
+        let Promise { base, ballot, promised } = promise;
+        let Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } = promised;
         let flags = [*is_quiet, *has_filled, *leaves, *has_survived].iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
         self.view_id(*base).number(*ballot).number(accepted.as_ref().map_or(0, |(ballot, _)| *ballot));
         self.optional_view(accepted.as_ref().map(|(_, view)| view)).number(flags).optional_view(kept.as_ref()).number((*versions).into())
@@ -410,7 +412,7 @@ impl<'a> Reader<'a> {
         let accepted = self.optional_view()?.map(|view| (accepted_in, view));
         let (flags, kept, versions) = (self.number()?, self.optional_view()?, self.number_u32()?);
         let [is_quiet, has_filled, leaves, has_survived] = [0, 1, 2, 3].map(|bit| flags >> bit & 1 == 1);
-        Ok(Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions })
+        Ok(Promise { base, ballot, promised: Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } })
     }
 
     fn tag(&mut self) -> Parse<Option<Tag<'a>>> {
@@ -589,9 +591,7 @@ mod tests {
             moves: true,
             ..Pulse::default()
         };
-        let promise = Promise {
-            base: id,
-            ballot: 5,
+        let promised = Promised {
             accepted: Some((4, view.clone())),
             is_quiet: true,
             has_filled: false,
@@ -600,6 +600,7 @@ mod tests {
             has_survived: true,
             versions: 6,
         };
+        let promise = |promised| Message::Promise(Box::new(Promise { base: id, ballot: 5, promised }));
         let mirror = |tag, change| Message::Mirror { view: id, number: 70_000, done: 69_999, tag, change };
         let key = Cow::Borrowed(&b"key"[..]);
         let put = |extra: &'static [u8]| {
@@ -609,8 +610,8 @@ mod tests {
         let tag = Tag { seat: 2, serial: 99, outcome: Outcome::Stored { version: Version(8), old: None } };
         let mut messages = vec![
             Message::Prepare { base: ViewId::default(), ballot: 1 << 40 },
-            Message::Promise(Box::new(promise.clone())),
-            Message::Promise(Box::new(Promise { accepted: None, kept: None, ..promise })),
+            promise(promised.clone()),
+            promise(Promised { accepted: None, kept: None, ..promised }),
             Message::Outbid { base: id, ballot: 2 },
             Message::Accept { base: id, ballot: 3, view: Box::new(view.clone()), silent: vec![0, 700] },
             Message::Accepted { base: id, ballot: 3 },

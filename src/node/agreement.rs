@@ -262,16 +262,12 @@ impl Node {
         let accepted = pact.acceptor.accepted().filter(|(_, view)| !forgets && view.id() != pact.id).cloned();
         let kept = pact.kept.clone().filter(|_| is_first);
         let (leaves, has_survived) = (pact.wants.leaves, pact.has_survived);
+        let promised = Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions };
         match link {
-            Some(link) => {
-                let promise = Promise { base, ballot, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions };
-                out.send(link, &Message::Promise(Box::new(promise)));
-            }
+            Some(link) => out.send(link, &Message::Promise(Box::new(Promise { base, ballot, promised }))),
             None => {
                 if let Some(proposal) = pact.proposal.as_mut().filter(|proposal| proposal.ballot == ballot) {
-                    proposal
-                        .promises
-                        .insert(MemberId::ME, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions });
+                    proposal.promises.insert(MemberId::ME, promised);
                 }
             }
         }
@@ -283,8 +279,7 @@ impl Node {
         let proposal = self.pact.as_mut().and_then(|pact| pact.proposal.as_mut());
         let Some(proposal) = proposal.filter(|proposal| (proposal.base, proposal.ballot) == (promise.base, promise.ballot)) else { return };
         if proposal.view.is_none() && proposal.asked.contains(&member) {
-            let Promise { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions, .. } = promise.clone();
-            proposal.promises.insert(member, Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions });
+            proposal.promises.insert(member, promise.promised.clone());
         }
         self.advance_proposal(now, out);
     }
@@ -557,11 +552,20 @@ mod tests {
     use super::super::driver::ClientId;
     use super::super::message::{Introduction, PROTOCOL_VERSION};
     use super::super::pact::Flush;
-    use super::super::reply::Reply;
-    use super::super::testing::{self, Nowhere, at, settings};
+    use super::super::testing::{self, Nowhere, Overheard, at, settings};
     use super::*;
     use crate::caching::Version;
     use crate::topology::view::{Mirrors, Past};
+
+    /// Keeps the promises that are sent.
+    fn promises_sent() -> Overheard<Promise> {
+        Overheard(Vec::new(), |message| if let Message::Promise(promise) = message { Some((**promise).clone()) } else { None })
+    }
+
+    /// Keeps the views that are told.
+    fn views_told() -> Overheard<ViewId> {
+        Overheard(Vec::new(), |message| if let Message::Commit(view) = message { Some(view.id()) } else { None })
+    }
 
     /// The node's links to the other, and from it.
     const OURS: LinkId = LinkId(9);
@@ -614,7 +618,7 @@ mod tests {
 
     #[test]
     fn who_is_asked_about_a_view_that_it_learns_a_moment_later_promises_then() {
-        let ((mut node, view), mut promises) = (seated(8002, 8001), Promises::default());
+        let ((mut node, view), mut promises) = (seated(8002, 8001), promises_sent());
         let next = view_of_both().next(&Change { stays: vec![true; 2], ..Change::default() });
         let prepare = |base: ViewId| Message::Prepare { base, ballot: 1 << 16 };
         node.on_message(at(1_003), THEIRS, &prepare(next.id()), &mut promises);
@@ -634,7 +638,7 @@ mod tests {
         assert!(!node.is_serving(Mono(1_003)), "the first of two has to grant it a lease");
         let life = node.membership.learn(&testing::card(8001, 8), Mono(1_003));
         for (knows, is_told) in [(base.id(), true), (forked.id(), false), (ViewId { lineage: 99, epoch: 1 }, false)] {
-            let mut commits = Commits::default();
+            let mut commits = views_told();
             node.tell_view(Mono(1_004), life, &Pulse { view: knows, ..Pulse::default() }, &mut commits);
             assert_eq!(commits.0 == [forked.id()], is_told);
         }
@@ -652,7 +656,7 @@ mod tests {
 
     #[test]
     fn who_has_retired_has_no_say_in_a_first_view() {
-        let mut promises = Promises::default();
+        let mut promises = promises_sent();
         for retires in [false, true] {
             let mut node = connected(8002, 8001);
             if retires {
@@ -720,18 +724,9 @@ mod tests {
             let (node, view) = seated(8001, 8002);
             let mut node = asked_to_flush(node);
             let ballot = node.pact.as_ref().and_then(|pact| pact.proposal.as_ref()).expect("it decides alone").ballot;
-            let promise = Promise {
-                base: view,
-                ballot,
-                accepted: None,
-                is_quiet: true,
-                has_filled: true,
-                leaves: false,
-                kept: None,
-                has_survived: true,
-                versions: 0,
-            };
-            node.on_message(at(1_004), OURS, &Message::Promise(Box::new(promise)), &mut Nowhere);
+            let promised =
+                Promised { accepted: None, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: true, versions: 0 };
+            node.on_message(at(1_004), OURS, &Message::Promise(Box::new(Promise { base: view, ballot, promised })), &mut Nowhere);
             node.on_tick(at(1_005), &mut Nowhere);
             assert_eq!(node.view().map(View::id), Some(view), "the other one could still go on from this view");
             if ends {
@@ -825,55 +820,21 @@ mod tests {
         assert!(node.has_left());
     }
 
-    /// Keeps the promises that are sent.
-    #[derive(Default)]
-    struct Promises(Vec<Promise>);
-
-    impl Outputs for Promises {
-        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
-        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
-            if let Message::Promise(promise) = message {
-                self.0.push((**promise).clone());
-            }
-        }
-        fn dial(&mut self, _member: MemberId, _address: std::net::SocketAddr) {}
-        fn hang_up(&mut self, _link: LinkId) {}
-        fn replay(&mut self) {}
-        fn keep(&mut self, _view: &[u8]) {}
-    }
-
-    /// Keeps the views that are told.
-    #[derive(Default)]
-    struct Commits(Vec<ViewId>);
-
-    impl Outputs for Commits {
-        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
-        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
-            if let Message::Commit(view) = message {
-                self.0.push(view.id());
-            }
-        }
-        fn dial(&mut self, _member: MemberId, _address: std::net::SocketAddr) {}
-        fn hang_up(&mut self, _link: LinkId) {}
-        fn replay(&mut self) {}
-        fn keep(&mut self, _view: &[u8]) {}
-    }
-
     #[test]
     fn a_first_view_that_was_acted_on_and_given_up_is_not_finished_again() {
-        let mut promises = Promises::default();
+        let mut promises = promises_sent();
         let (base, first, second) = (ViewId::default(), 1 << 16, 2 << 16);
         let accept = || Message::Accept { base, ballot: first, view: Box::new(view_of_both()), silent: Vec::new() };
         let mut node = connected(8002, 8001);
         node.on_message(at(1_002), THEIRS, &accept(), &mut promises);
         node.on_message(at(1_003), THEIRS, &Message::Prepare { base, ballot: second }, &mut promises);
-        assert!(promises.0.pop().expect("it promises").accepted.is_some(), "somebody may have acted on it");
+        assert!(promises.0.pop().expect("it promises").promised.accepted.is_some(), "somebody may have acted on it");
         let (mut node, _) = seated(8002, 8001);
         node.lose_seat(at(1_003), &mut promises);
         node.on_message(at(1_004), OURS, &Message::Commit(Box::new(view_of_both())), &mut promises);
         node.on_message(at(1_005), THEIRS, &accept(), &mut promises);
         node.on_message(at(1_006), THEIRS, &Message::Prepare { base, ballot: second }, &mut promises);
-        assert_eq!(promises.0.pop().expect("it promises").accepted, None);
+        assert_eq!(promises.0.pop().expect("it promises").promised.accepted, None);
     }
 
     #[test]

@@ -39,11 +39,9 @@ impl Node {
         let others: Vec<(MemberId, Standing)> = self.membership.others().map(|(id, member)| (id, member.standing)).collect();
         let is_there =
             |id: MemberId, standing: Standing| standing == Standing::Up && pact.pulse_of(id).is_some_and(|pulse| !pulse.takes_part);
-        let is_away =
-            |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
         let is_dispensable = |id: MemberId, standing: Standing| standing != Standing::Up && self.was_out(id);
         let is_accounted_for =
-            others.iter().all(|(id, standing)| is_there(*id, *standing) || is_away(*standing) || is_dispensable(*id, *standing));
+            others.iter().all(|(id, standing)| is_there(*id, *standing) || standing.is_away() || is_dispensable(*id, *standing));
         let is_complete = others.iter().all(|(id, standing)| {
             is_there(*id, *standing) || matches!(standing, Standing::Down(Reason::Declared | Reason::Unfit | Reason::Unmet))
         });

@@ -468,37 +468,22 @@ pub(super) const PARTITION_PLACES: u32 = ((1u64 << 32) / PARTITIONS as u64) as u
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
+    use super::super::Settings;
     use super::super::message::{Introduction, PROTOCOL_VERSION, Pulse};
-    use super::super::reply::Reply;
-    use super::super::testing::{at, card, settings};
-    use super::super::{ClientId, Settings};
+    use super::super::testing::{Overheard, at, card, settings};
     use super::*;
     use crate::topology::view::{self, Mirrors, Past, View};
 
-    /// Keeps the changes that are told.
-    #[derive(Default)]
-    struct Said(Vec<Change<'static>>);
-
-    impl Outputs for Said {
-        fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
-        fn send(&mut self, _link: LinkId, message: &Message<'_>) {
-            if let Message::Mirror { change: Change::Delete { key, version }, .. } = message {
-                self.0.push(Change::Delete { key: key.to_vec().into(), version: *version });
-            }
-        }
-        fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
-        fn hang_up(&mut self, _link: LinkId) {}
-        fn replay(&mut self) {}
-        fn keep(&mut self, _view: &[u8]) {}
+    /// The key that is said to be no more.
+    fn deleted(message: &Message<'_>) -> Option<Vec<u8>> {
+        if let Message::Mirror { change: Change::Delete { key, .. }, .. } = message { Some(key.to_vec()) } else { None }
     }
 
     #[test]
     fn what_has_ended_before_it_could_be_said_is_said_to_have_ended() {
         let (me, other, link) = (card(8001, 7), card(8002, 8), LinkId(9));
         let settings = Settings { peers: vec![other.address], mirrors: Mirrors::Next(1), ..settings(me.clone()) };
-        let (mut node, mut said) = (Node::new(settings, None, None, at(1_000)), Said::default());
+        let (mut node, mut said) = (Node::new(settings, None, None, at(1_000)), Overheard(Vec::new(), deleted));
         let introduction =
             Introduction { protocol: PROTOCOL_VERSION, pool: "pool".into(), me: other.clone(), others: Vec::new(), copies: 2 };
         node.on_tick(at(1_000), &mut said);
@@ -513,7 +498,7 @@ mod tests {
         let job = node.filling.jobs.get_mut(&MemberId(1)).expect("it owns all, and fills the other");
         job.queue.push_back(Todo::Put(b"key".as_slice().into()));
         node.on_tick(at(1_020), &mut said);
-        assert!(matches!(&said.0[..], [Change::Delete { key, .. }] if &key[..] == b"key"));
+        assert_eq!(said.0, [b"key"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::reply::{Details, Failure, Page, Reply, Value};
 use crate::caching::Version;
 pub use crate::caching::content::{Block, Content};
 pub use crate::caching::entry::{MAX_EXTRA, MAX_KEY};
+use crate::topology::agreement::Promised;
 use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
@@ -262,20 +263,8 @@ pub struct Promise {
     pub base: ViewId,
     /// The number of the proposal.
     pub ballot: u64,
-    /// What was accepted before, and in which proposal.
-    pub accepted: Option<(u64, View)>,
-    /// Nothing it owns is on its way to a mirror.
-    pub is_quiet: bool,
-    /// All are filled that it has to fill.
-    pub has_filled: bool,
-    /// It wants to leave.
-    pub leaves: bool,
-    /// At a pool's beginning: the view that its journal is of.
-    pub kept: Option<View>,
-    /// It took part in that view in its present life: it has all it had.
-    pub has_survived: bool,
-    /// The epoch of the last version that it knows of.
-    pub versions: u32,
+    /// What came with it.
+    pub promised: Promised,
 }
 
 /// What becomes of a key.

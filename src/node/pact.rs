@@ -270,8 +270,13 @@ impl Pact {
         // Who has left asks on for its clients until it ends.
         let owner = self.placement.owner(place).filter(|_| self.me.is_some() || self.wants.leaves);
         match owner {
-            Some(owner) if self.seats[owner] != MemberId::ME && self.is_succeeded(owner) => Route::Later,
-            Some(owner) if self.seats[owner] != MemberId::ME => Route::There(self.seats[owner]),
+            Some(owner) if self.seats[owner] != MemberId::ME => {
+                if self.is_succeeded(owner) {
+                    Route::Later
+                } else {
+                    Route::There(self.seats[owner])
+                }
+            }
             Some(_) if self.me.is_some() && self.is_serving(now) => Route::Here,
             _ => Route::Later,
         }

@@ -27,7 +27,7 @@ use crate::caching::record::Record;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
-use crate::topology::membership::{Card, Member, Reason, Standing};
+use crate::topology::membership::{Card, Member, Standing};
 use crate::topology::peers::LinkId;
 use crate::topology::placement::Placement;
 use crate::topology::view::{Seat, Standing as SeatStanding, View, ViewId};
@@ -350,8 +350,6 @@ impl Node {
     pub fn has_left(&self) -> bool {
         let Some(pact) = &self.pact else { return true };
         let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
-        let is_away =
-            |standing: Standing| matches!(standing, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet));
         // Who has greeted us is there, and so is who takes part in our view, or in the first one that we have accepted, even if our own dial has
         // not reached that life yet.
         let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
@@ -362,7 +360,7 @@ impl Node {
         let takes_part = |id: MemberId| pact.seat_of(id).is_some_and(|seat| !pact.has_ended(seat, &self.membership));
         let is_there = |(id, member): (MemberId, &Member)| member.standing == Standing::Up || has_greeted(id);
         let is_gone = |(id, member): (MemberId, &Member)| {
-            is_away(member.standing) && !has_greeted(id) && !takes_part(id) && !is_to_begin(&member.card.name)
+            member.standing.is_away() && !has_greeted(id) && !takes_part(id) && !is_to_begin(&member.card.name)
         };
         if self.membership.others().all(|other| is_gone(other) || leaves(other.0)) {
             return true;

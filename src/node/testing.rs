@@ -25,6 +25,20 @@ impl Outputs for Nowhere {
     fn keep(&mut self, _view: &[u8]) {}
 }
 
+/// Nothing that leaves the node arrives, and of its messages what is picked is kept.
+pub(super) struct Overheard<T>(pub Vec<T>, pub fn(&Message<'_>) -> Option<T>);
+
+impl<T> Outputs for Overheard<T> {
+    fn reply(&mut self, _client: ClientId, _key: &[u8], _reply: &Reply<'_>) {}
+    fn send(&mut self, _link: LinkId, message: &Message<'_>) {
+        self.0.extend((self.1)(message));
+    }
+    fn dial(&mut self, _member: MemberId, _address: SocketAddr) {}
+    fn hang_up(&mut self, _link: LinkId) {}
+    fn replay(&mut self) {}
+    fn keep(&mut self, _view: &[u8]) {}
+}
+
 /// Both clocks show so many milliseconds.
 pub(super) fn at(ms: u64) -> Now {
     Now { mono: Mono(ms), wall: Wall(ms) }

@@ -31,9 +31,9 @@ pub struct Acceptor {
 }
 
 /// What came of asking for promises.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promised {
-    /// What it had accepted.
+    /// What it had accepted, and in which proposal.
     pub accepted: Option<(Ballot, View)>,
     /// Nothing it owns is on its way to a mirror.
     pub is_quiet: bool,
@@ -41,9 +41,9 @@ pub struct Promised {
     pub has_filled: bool,
     /// It wants to leave.
     pub leaves: bool,
-    /// The view that its journal is of.
+    /// At a pool's beginning: the view that its journal is of.
     pub kept: Option<View>,
-    /// It took part in that view in its present life.
+    /// It took part in that view in its present life: it has all it had.
     pub has_survived: bool,
     /// The epoch of the last version that it knows of.
     pub versions: u32,

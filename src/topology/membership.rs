@@ -49,6 +49,14 @@ pub enum Standing {
     Down(Reason),
 }
 
+impl Standing {
+    /// Is nobody there, or nobody who would have us? Who is only silent may be.
+    #[must_use]
+    pub fn is_away(self) -> bool {
+        matches!(self, Standing::Down(Reason::Refused | Reason::Declared | Reason::Unfit | Reason::Unmet))
+    }
+}
+
 /// Why a member is down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
