@@ -165,6 +165,10 @@ impl Node {
             None => self.fail(origin, b"", &Failure::Refused(format!("{address} is no member of this pool")), out),
             Some(MemberId::ME) => self.fail(origin, b"", &Failure::Refused("this node cannot declare itself dead".into()), out),
             Some(member) if self.pact.as_ref().is_some_and(|pact| pact.me.is_some()) => self.ban(now, origin, member, out),
+            Some(member) if self.is_heard_to_take_part(member) => {
+                let why = format!("{address} answers and has a seat, which this node has not: say it to a node that has one");
+                self.fail(origin, b"", &Failure::Refused(why), out);
+            }
             Some(member) => {
                 self.declare(now, member, true, out);
                 answer(out, origin, b"", &Reply::Done);

@@ -72,6 +72,9 @@ impl Node {
             && !is_same
             && pulse.view.lineage != pact.id.lineage
             && self.is_outranked_by(now.mono, pulse);
+        if pulse.takes_part && self.membership.get(member).standing == Standing::Down(Reason::Declared) {
+            self.judge(now, member, Standing::Unknown, out); // who has a seat is not dead
+        }
         if yields {
             log::warn!("{} serves another pool of this name: this node joins it", self.membership.get(member).card.name);
             self.lose_seat(now, out);
@@ -737,6 +740,27 @@ mod tests {
             }
             let next = node.view().expect("it goes on");
             assert!(next.epoch > view.epoch && next.flushes == 1);
+        }
+    }
+
+    #[test]
+    fn no_pool_begins_without_who_is_heard_to_have_a_seat_whatever_is_said_of_it() {
+        let ping = |takes_part| {
+            let pulse = Pulse { number: 1, view: view_of_both().id(), takes_part, ..Pulse::default() };
+            Message::Ping { number: 1, pulse }
+        };
+        for (takes_part, says_first) in [(false, false), (true, false), (true, true)] {
+            let mut node = connected(8002, 8001);
+            let declare = |node: &mut Node| node.on_declare(at(1_003), "127.0.0.1:8001", 7, true, &mut Nowhere);
+            if says_first {
+                node.on_message(at(1_003), THEIRS, &ping(takes_part), &mut Nowhere);
+                declare(&mut node);
+            } else {
+                declare(&mut node);
+                node.on_message(at(1_003), THEIRS, &ping(takes_part), &mut Nowhere);
+            }
+            node.on_tick(at(1_004), &mut Nowhere);
+            assert_eq!(node.view().is_none(), takes_part);
         }
     }
 

@@ -198,13 +198,21 @@ impl Node {
             return; // who has a seat goes by what is agreed
         }
         let known = self.membership.get(member);
-        if dead && known.card.incarnation <= incarnation {
+        if dead && self.is_heard_to_take_part(member) {
+            warn!("{name} is said to be dead, but it answers and has a seat: that can be taken from it at a node that has one");
+        } else if dead && known.card.incarnation <= incarnation {
             self.judge(now, member, Standing::Down(Reason::Declared), out);
         } else if !dead && known.standing == Standing::Down(Reason::Declared) {
             let reachable = member == MemberId::ME || self.peers[member.index()].link().is_some();
             self.judge(now, member, if reachable { Standing::Up } else { Standing::Unknown }, out);
             self.peers[member.index()].hurry(now.mono);
         }
+    }
+
+    /// Does this member answer, and has it a seat? Without it no pool may begin, whatever an operator says of it.
+    pub(super) fn is_heard_to_take_part(&self, member: MemberId) -> bool {
+        let takes_part = self.pact.as_ref().and_then(|pact| pact.pulse_of(member)).is_some_and(|pulse| pulse.takes_part);
+        takes_part && self.membership.get(member).standing == Standing::Up
     }
 
     /// There is a view: who was declared dead before, and is not banned by it, is judged anew.
