@@ -7,7 +7,7 @@
 //! ```
 
 use super::message::{Message, Promise, Pulse};
-use super::pact::{Pact, Tie};
+use super::pact::{OwedAcceptance, Pact, Tie};
 use super::{Node, Outputs};
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
@@ -155,7 +155,7 @@ impl Node {
     /// When [`Node::tick_pact`] has something to do at the earliest.
     pub(super) fn pact_wakes_at(&self, now: Mono) -> Mono {
         let Some(pact) = &self.pact else { return Mono::NEVER };
-        let acceptance = pact.owed_acceptance.as_ref().map(|(_, _, silent)| self.when_leases_end(silent, now));
+        let acceptance = pact.owed_acceptance.as_ref().map(|owed| self.when_leases_end(&owed.silent, now));
         let owed = pact.owed_promise.map(|(_, _, until)| until).into_iter().chain(acceptance);
         let proposal = pact.proposal.as_ref().map(|proposal| proposal.give_up.min(proposal.began.plus(PATIENCE_MS)).max(now.plus(1)));
         let is_restless = pact.reason_since.is_some() || pact.me.is_none() || !pact.is_serving(now) || self.mirroring.has_waiting_streams();
@@ -234,7 +234,7 @@ impl Node {
             return out.send(link, &Message::Outbid { base, ballot: pact.acceptor.promised() });
         }
         pact.proposal.take_if(|proposal| proposal.ballot < ballot);
-        pact.owed_acceptance.take_if(|(_, accepted, _)| *accepted < ballot);
+        pact.owed_acceptance.take_if(|owed| owed.ballot < ballot);
         pact.owed_promise = Some((Some(link), ballot, now.mono.plus(QUIET_MS)));
         self.pay_promise(now, out);
     }
@@ -385,11 +385,11 @@ impl Node {
         let promised: Vec<MemberId> = proposal.promises.keys().copied().filter(|member| *member != MemberId::ME).collect();
         let Some(pact) = &mut self.pact else { return };
         pact.lineages_begun += u64::from(view.lineage != pact.id.lineage);
-        if !pact.acceptor.accept(ballot, &view, now.mono) {
+        if !pact.acceptor.promise(ballot, now.mono) {
             pact.proposal = None;
             return;
         }
-        pact.owed_acceptance = Some((None, ballot, silent.clone()));
+        pact.owed_acceptance = Some(OwedAcceptance { link: None, ballot, view: view.clone(), silent: silent.clone() });
         for link in promised.iter().filter_map(|member| self.peers[member.index()].link()) {
             out.send(link, &Message::Accept { base, ballot, view: Box::new(view.clone()), silent: silent.clone() });
         }
@@ -435,21 +435,25 @@ impl Node {
         }
         let own = self.base();
         let Some(pact) = self.pact.as_mut().filter(|pact| base == own && !pact.has_retired) else { return };
-        if !pact.acceptor.accept(ballot, view, now.mono) {
+        if !pact.acceptor.promise(ballot, now.mono) {
             return out.send(link, &Message::Outbid { base, ballot: pact.acceptor.promised() });
         }
-        pact.owed_acceptance = Some((Some(link), ballot, silent.to_vec()));
+        pact.owed_acceptance = Some(OwedAcceptance { link: Some(link), ballot, view: view.clone(), silent: silent.to_vec() });
         self.pay_acceptance(now, out);
     }
 
-    /// Says that a view is accepted, once no lease can run any more that it takes away.
+    /// Accepts a view and says so, once no lease can run any more that it takes away.
     fn pay_acceptance(&mut self, now: Now, out: &mut dyn Outputs) {
         let base = self.base();
         let owed = self.pact.as_ref().and_then(|pact| pact.owed_acceptance.as_ref());
-        if owed.is_none_or(|(_, _, silent)| now.mono < self.when_leases_end(silent, now.mono)) {
+        if owed.is_none_or(|owed| now.mono < self.when_leases_end(&owed.silent, now.mono)) {
             return;
         }
-        let Some((link, ballot, _)) = self.pact.as_mut().and_then(|pact| pact.owed_acceptance.take()) else { return };
+        let Some(pact) = &mut self.pact else { return };
+        let Some(OwedAcceptance { link, ballot, view, .. }) = pact.owed_acceptance.take() else { return };
+        if !pact.acceptor.accept(ballot, &view, now.mono) {
+            return; // it has promised more meanwhile
+        }
         match link {
             Some(link) => out.send(link, &Message::Accepted { base, ballot }),
             None => self.note_accepted(now, MemberId::ME, ballot, out),
@@ -483,9 +487,25 @@ impl Node {
             self.decides(has_accepted) && (self.mistakes().commit_early || self.who_owes_acceptance(proposal).is_empty())
         };
         if let Some(view) = proposal.view.clone().filter(|_| stands) {
+            let never_acting = self.never_to_act(proposal, &view);
             self.broadcast(&Message::Commit(Box::new(view.clone())), out);
             self.adopt(now, view, out);
+            if let Some(pact) = &mut self.pact {
+                pact.stay_witnessed(&never_acting);
+            }
+            self.activate_if_serving(now, out);
         }
+    }
+
+    /// All others who have promised, if their ends were witnessed before this view, the proposer's own, was acted on anywhere. They were not
+    /// told of it; and whoever went on without this node needed one of them, who would have waited until its grant to this node could not run
+    /// any more.
+    fn never_to_act(&self, proposal: &Proposal, view: &View) -> Vec<MemberId> {
+        let Some(pact) = &self.pact else { return Vec::new() };
+        let is_own = proposal.unfinished().is_none() && view.lineage == proposal.base.lineage;
+        let others: Vec<MemberId> = proposal.promises.keys().copied().filter(|member| *member != MemberId::ME).collect();
+        let is_alone = others.iter().all(|member| pact.seat_of(*member).is_some_and(|seat| pact.is_witnessed(seat)));
+        if is_own && is_alone { others } else { Vec::new() }
     }
 
     /// The seats that have promised and not accepted, and may still propose.
@@ -565,6 +585,11 @@ mod tests {
         Overheard(Vec::new(), |message| if let Message::Promise(promise) = message { Some((**promise).clone()) } else { None })
     }
 
+    /// What comes with the promise of a node that has accepted nothing.
+    fn promised() -> Promised {
+        Promised { accepted: None, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: true, versions: 0 }
+    }
+
     /// Keeps the views that are told.
     fn views_told() -> Overheard<ViewId> {
         Overheard(Vec::new(), |message| if let Message::Commit(view) = message { Some(view.id()) } else { None })
@@ -606,6 +631,67 @@ mod tests {
         node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut Nowhere);
         assert_eq!(node.view().map(View::id), Some(id));
         (node, id)
+    }
+
+    /// The third of three nodes, in a view of all at 1002, with the first's lease; the second has its own from 1010 on, and is cut off then.
+    /// The first's links are the usual ones.
+    fn third_of_three() -> (Node, ViewId) {
+        let settings =
+            Settings { peers: [8001, 8002].map(|port| card(port).address).into(), mirrors: Mirrors::Next(2), ..settings(card(8003)) };
+        let (mut node, seconds) = (Node::new(settings, None, None, at(1_000)), [LinkId(19), LinkId(15)]);
+        node.on_tick(at(1_000), &mut Nowhere);
+        for (port, member, [ours, theirs]) in [(8001, MemberId(1), [OURS, THEIRS]), (8002, MemberId(2), seconds)] {
+            let pool = Cow::Borrowed("pool");
+            let introduction = Introduction { protocol: PROTOCOL_VERSION, pool, me: card(port), others: Vec::new(), copies: 3 };
+            node.on_dialled(at(1_001), member, ours, &mut Nowhere);
+            node.on_message(at(1_001), ours, &Message::Welcome(introduction.clone()), &mut Nowhere);
+            node.on_message(at(1_001), theirs, &Message::Hello(introduction), &mut Nowhere);
+        }
+        let view = View::first((77, 5), 3, &[8001, 8002, 8003].map(card), &[], Past::Lost);
+        let id = view.id();
+        let mut pings = Overheard(Vec::new(), |message| if let Message::Ping { number, .. } = message { Some(*number) } else { None });
+        node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut pings);
+        let pulse = || Pulse { number: 1, view: id, takes_part: true, ..Pulse::default() };
+        for number in pings.0 {
+            node.on_message(at(1_003), OURS, &Message::Pong { number, grant: Some(id), pulse: pulse() }, &mut Nowhere);
+        }
+        node.on_message(at(1_010), seconds[1], &Message::Ping { number: 1, pulse: pulse() }, &mut Nowhere);
+        seconds.into_iter().for_each(|link| node.on_closed(at(1_011), link, &mut Nowhere));
+        for ms in [1_012, 1_100] {
+            node.on_tick(at(ms), &mut Nowhere);
+            node.on_dial_failed(at(ms), MemberId(2), false, &mut Nowhere);
+        }
+        (node, id)
+    }
+
+    #[test]
+    fn a_view_that_still_waits_to_be_accepted_binds_nobody() {
+        let ((mut node, base), mut promises) = (third_of_three(), promises_sent());
+        let next = node.view().expect("it has one").next(&Change { stays: vec![true, false, true], ..Change::default() });
+        for (round, until, is_accepted) in [(1, 1_120, false), (3, 1_600, true)] {
+            let accept = Message::Accept { base, ballot: round << 16, view: Box::new(next.clone()), silent: vec![1] };
+            node.on_message(at(1_115), THEIRS, &accept, &mut promises);
+            node.on_tick(at(until), &mut promises);
+            node.on_message(at(until), THEIRS, &Message::Prepare { base, ballot: (round + 1) << 16 }, &mut promises);
+            node.on_tick(at(until + 1_000), &mut promises);
+            assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_some(), is_accepted);
+        }
+    }
+
+    #[test]
+    fn who_proposes_a_view_and_sees_another_end_before_it_stands_goes_on_without_it() {
+        let (mut node, base) = third_of_three();
+        node.propose(at(1_115), &mut Nowhere);
+        let ballot = node.pact.as_ref().and_then(|pact| pact.proposal.as_ref()).expect("it proposes").ballot;
+        node.on_message(at(1_116), OURS, &Message::Promise(Box::new(Promise { base, ballot, promised: promised() })), &mut Nowhere);
+        node.on_message(at(1_117), OURS, &Message::Accepted { base, ballot }, &mut Nowhere);
+        [OURS, THEIRS].into_iter().for_each(|link| node.on_closed(at(1_118), link, &mut Nowhere));
+        node.on_tick(at(1_119), &mut Nowhere);
+        node.on_dial_failed(at(1_120), MemberId(1), true, &mut Nowhere);
+        assert_eq!(node.view().map(View::id), Some(base), "it waits for the lease of the second");
+        (1_200..2_000).step_by(100).for_each(|ms| node.on_tick(at(ms), &mut Nowhere));
+        assert!(node.is_serving(Mono(2_000)));
+        assert_eq!(node.view().map(|view| (view.epoch, view.up().count())), Some((base.epoch + 2, 1)));
     }
 
     #[test]
@@ -655,6 +741,27 @@ mod tests {
         node.on_tick(at(1_003), &mut Nowhere);
         let next = node.view().expect("it goes on");
         assert_eq!((next.epoch, next.up().count()), (view.epoch + 1, 1));
+    }
+
+    #[test]
+    fn no_pool_begins_without_who_is_heard_to_have_a_seat_whatever_is_said_of_it() {
+        let ping = |takes_part| {
+            let pulse = Pulse { number: 1, view: view_of_both().id(), takes_part, ..Pulse::default() };
+            Message::Ping { number: 1, pulse }
+        };
+        for (takes_part, says_first) in [(false, false), (true, false), (true, true)] {
+            let mut node = connected(8002, 8001);
+            let declare = |node: &mut Node| node.on_declare(at(1_003), "127.0.0.1:8001", 7, true, &mut Nowhere);
+            if says_first {
+                node.on_message(at(1_003), THEIRS, &ping(takes_part), &mut Nowhere);
+                declare(&mut node);
+            } else {
+                declare(&mut node);
+                node.on_message(at(1_003), THEIRS, &ping(takes_part), &mut Nowhere);
+            }
+            node.on_tick(at(1_004), &mut Nowhere);
+            assert_eq!(node.view().is_none(), takes_part);
+        }
     }
 
     #[test]
@@ -727,9 +834,12 @@ mod tests {
             let (node, view) = seated(8001, 8002);
             let mut node = asked_to_flush(node);
             let ballot = node.pact.as_ref().and_then(|pact| pact.proposal.as_ref()).expect("it decides alone").ballot;
-            let promised =
-                Promised { accepted: None, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: true, versions: 0 };
-            node.on_message(at(1_004), OURS, &Message::Promise(Box::new(Promise { base: view, ballot, promised })), &mut Nowhere);
+            node.on_message(
+                at(1_004),
+                OURS,
+                &Message::Promise(Box::new(Promise { base: view, ballot, promised: promised() })),
+                &mut Nowhere,
+            );
             node.on_tick(at(1_005), &mut Nowhere);
             assert_eq!(node.view().map(View::id), Some(view), "the other one could still go on from this view");
             if ends {
@@ -740,27 +850,6 @@ mod tests {
             }
             let next = node.view().expect("it goes on");
             assert!(next.epoch > view.epoch && next.flushes == 1);
-        }
-    }
-
-    #[test]
-    fn no_pool_begins_without_who_is_heard_to_have_a_seat_whatever_is_said_of_it() {
-        let ping = |takes_part| {
-            let pulse = Pulse { number: 1, view: view_of_both().id(), takes_part, ..Pulse::default() };
-            Message::Ping { number: 1, pulse }
-        };
-        for (takes_part, says_first) in [(false, false), (true, false), (true, true)] {
-            let mut node = connected(8002, 8001);
-            let declare = |node: &mut Node| node.on_declare(at(1_003), "127.0.0.1:8001", 7, true, &mut Nowhere);
-            if says_first {
-                node.on_message(at(1_003), THEIRS, &ping(takes_part), &mut Nowhere);
-                declare(&mut node);
-            } else {
-                declare(&mut node);
-                node.on_message(at(1_003), THEIRS, &ping(takes_part), &mut Nowhere);
-            }
-            node.on_tick(at(1_004), &mut Nowhere);
-            assert_eq!(node.view().is_none(), takes_part);
         }
     }
 

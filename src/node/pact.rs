@@ -67,6 +67,19 @@ pub struct Tie {
     pub has_sat: bool,
 }
 
+/// A view that somebody has asked to accept. Until that is done it binds nobody: it cannot have been acted on.
+#[derive(Debug)]
+pub struct OwedAcceptance {
+    /// On which link it was asked; on none if this node itself did.
+    pub link: Option<LinkId>,
+    /// In which proposal.
+    pub ballot: Ballot,
+    /// The view.
+    pub view: View,
+    /// It is accepted when no lease of these seats can run any more.
+    pub silent: Vec<u16>,
+}
+
 /// Is the next view to forget everything?
 ///
 /// Views count their flushes. Which one answers a request is known only to a node that serves by its view: then nobody has acted on a later one.
@@ -155,8 +168,8 @@ pub struct Pact {
     pub was_active: bool,
     /// Who asked for a promise that waits for writes under way, and until when; no link if this node itself did.
     pub owed_promise: Option<(Option<LinkId>, Ballot, Mono)>,
-    /// Who asked to accept, to be answered when no lease of these seats can run any more; no link if this node itself did.
-    pub owed_acceptance: Option<(Option<LinkId>, Ballot, Vec<u16>)>,
+    /// What is to be accepted later.
+    pub owed_acceptance: Option<OwedAcceptance>,
     /// Who asked for a promise about what follows a view that this node does not know yet, and by which ballot: the highest.
     pub early_prepare: Option<(LinkId, ViewId, Ballot)>,
     /// Pings in a view that this node does not know yet.
@@ -372,6 +385,12 @@ impl Pact {
     #[must_use]
     pub fn is_witnessed(&self, seat: usize) -> bool {
         self.ties.get(self.seats[seat].index()).is_some_and(|tie| tie.is_witnessed)
+    }
+
+    /// The deaths of these were witnessed before anybody acted on this view.
+    pub fn stay_witnessed(&mut self, members: &[MemberId]) {
+        members.iter().for_each(|member| self.tie(*member).is_witnessed = true);
+        self.count_grants();
     }
 
     /// The life of this member is known to have ended: was a grant of it running?
