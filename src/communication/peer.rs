@@ -21,9 +21,8 @@ use crate::caching::Version;
 use crate::msgpack::{Malformed, Parse, Reader, Writer};
 use crate::node::command::Command;
 use crate::node::message::{
-    Block, Change, Content, Digest, Introduction, MAX_EXTRA, MAX_KEY, Message, Outcome, Promise, Pulse, RequestId, Tag,
+    Block, Change, Content, Digest, Introduction, MAX_EXTRA, MAX_KEY, Message, Outcome, Promise, Promised, Pulse, RequestId, Tag,
 };
-use crate::topology::agreement::Promised;
 use crate::topology::membership::MAX_MEMBERS;
 use crate::topology::view::{View, ViewId};
 

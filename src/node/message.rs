@@ -16,7 +16,7 @@ use super::reply::{Details, Failure, Page, Reply, Value};
 use crate::caching::Version;
 pub use crate::caching::content::{Block, Content};
 pub use crate::caching::entry::{MAX_EXTRA, MAX_KEY};
-use crate::topology::agreement::Promised;
+pub use crate::topology::agreement::Promised;
 use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
