@@ -919,6 +919,17 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_with_all_others_waits_for_the_view_that_it_has_promised_to_help_with() {
+        let (mut node, view) = seated(8001, 8002);
+        node.leave();
+        let pulse = Pulse { number: 1, view, takes_part: true, leaves: true, ..Pulse::default() };
+        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+        assert!(node.has_left(), "nobody stays");
+        node.on_message(at(1_004), THEIRS, &Message::Prepare { base: view, ballot: 1 << 20 }, &mut Nowhere);
+        assert!(!node.has_left(), "somebody may have come");
+    }
+
+    #[test]
     fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
         let (mut node, view) = seated(8002, 8001);
         node.leave();

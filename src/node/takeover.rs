@@ -362,7 +362,9 @@ impl Node {
         let is_gone = |(id, member): (MemberId, &Member)| {
             member.standing.is_away() && !has_greeted(id) && !takes_part(id) && !is_to_begin(&member.card.name)
         };
-        if self.membership.others().all(|other| is_gone(other) || leaves(other.0)) {
+        // The view that it has promised to help with may seat somebody who stays.
+        let is_agreeing = pact.me.is_some() && pact.acceptor.is_frozen();
+        if self.membership.others().all(|other| is_gone(other) || (leaves(other.0) && !is_agreeing)) {
             return true;
         }
         match (&pact.view, pact.me) {
