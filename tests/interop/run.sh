@@ -31,8 +31,8 @@ export GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$dir/go GOFLAGS=-buildvc
 PYTHON_PACKAGES="pymemcache pylibmc python-memcached aiomcache redis django django-redis cachelib flask-caching"
 NODE_PACKAGES="redis ioredis keyv @keyv/redis @keyv/memcache memjs memcached express express-session connect-redis"
 DEBIAN_PACKAGES="ruby-dalli ruby-redis ruby-activesupport php-cli php-memcached php-redis php-symfony-cache php-psr-simple-cache
-    php-illuminate-cache php-illuminate-redis libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev golang-github-gomodule-redigo-dev
-    libspymemcached-java default-jdk-headless nginx-light curl ccache gcc libmemcached-tools redis-tools"
+    php-illuminate-cache php-illuminate-redis libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev
+    golang-github-gomodule-redigo-dev golang-gopkg-redis.v5-dev libspymemcached-java default-jdk-headless nginx-light curl ccache gcc libmemcached-tools redis-tools"
 
 ran=0
 failed=0
@@ -205,6 +205,7 @@ client perl-fast "$(of_debian libcache-memcached-fast-perl)" perl "$here/perl/us
 client perl-redis "$(of_debian libredis-perl)" perl "$here/perl/use_redis.pl" $nodes
 client gomemcache "$(of_debian 'golang-go golang-github-bradfitz-gomemcache-dev')" go run "$here/go/use_gomemcache.go" $nodes
 client redigo "$(of_debian 'golang-go golang-github-gomodule-redigo-dev')" go run "$here/go/use_redigo.go" $nodes
+client go-redis "$(of_debian 'golang-go golang-gopkg-redis.v5-dev')" go run "$here/go/use_go_redis.go" $nodes
 client spymemcached "$(of_debian libspymemcached-java)" java -cp /usr/share/java/spymemcached.jar "$here/java/Spymemcached.java" $nodes
 client curl "curl --version | head -n 1 | cut -d ' ' -f 1,2" "$here/shell/use_curl.sh" $nodes
 client nginx "command -v nginx >/dev/null && nginx -v 2>&1 | cut -d : -f 2" "$here/shell/use_nginx.sh" $nodes
