@@ -91,6 +91,10 @@ const NO_SNIFFING: &str = "X-Content-Type-Options: nosniff\r\n";
 /// Beside one that may bring scripts: in a browser they run as a stranger's, not as this node's.
 const IN_A_SANDBOX: &str = "X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n";
 
+/// Longest value that the write which has replaced it is answered with. Who uploads makes room for a short answer: Bazel takes one of more
+/// than 10 KiB for a failure.
+const LONGEST_OLD: usize = 8 << 10;
+
 /// Room for a response's head: it is reserved together with the body's.
 const TYPICAL_HEAD: usize = 256;
 
@@ -141,7 +145,8 @@ impl Form {
             Reply::Miss => self.write(&Response::new(NOT_FOUND, TEXT, b"--null--"), output),
             Reply::Stored { version, old } => {
                 let response = match old {
-                    Some(old) => Response::new(OK, BYTES, old),
+                    Some(old) if old.len() <= LONGEST_OLD => Response::new(OK, BYTES, old),
+                    Some(_) => Response::new(NO_CONTENT, NOTHING, b""),
                     None if self.without_old => Response::new(NO_CONTENT, NOTHING, b""),
                     None => Response::new(CREATED, TEXT, b"--saved--"),
                 };
@@ -388,6 +393,16 @@ mod tests {
             let head = composed(HEAD, &reply);
             assert!(head.ends_with("\r\n\r\n") && head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
         }
+    }
+
+    #[test]
+    fn a_write_is_not_answered_with_a_long_value_that_it_replaced() {
+        let version = Version(7);
+        let long = vec![b'x'; LONGEST_OLD + 1];
+        let text = composed(STAY, &Reply::Stored { version, old: Some(&long[1..]) });
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.as_bytes().ends_with(&long[1..]), "{text}");
+        let text = composed(STAY, &Reply::Stored { version, old: Some(&long) });
+        assert_eq!(text, "HTTP/1.1 204 No Content\r\nServer: spydercache\r\nETag: \"7\"\r\n\r\n");
     }
 
     #[test]

@@ -38,3 +38,7 @@ cmp "$folder/first.txt" "$folder/second.txt"
 echo second >more.txt
 same third "$3" "1 remote cache hit, 1 internal, 1 local"
 ! cmp -s "$folder/first.txt" "$folder/third.txt" || exit
+# What is there already is written again.
+same fourth "$1" "1 internal, 2 local" --noremote_accept_cached
+same fifth "$2" "2 remote cache hit, 1 internal"
+cmp "$folder/third.txt" "$folder/fifth.txt"
