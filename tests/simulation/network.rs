@@ -15,12 +15,10 @@ use std::collections::{BTreeMap, VecDeque};
 use spydercache::prng::Prng;
 use spydercache::topology::peers::LinkId;
 
-use crate::options::{MS, Options};
+use crate::options::{LATE_US, MS, Options};
 
 /// TCP's first wait before it sends something again.
 const RESEND_US: u64 = 200 * MS;
-/// What a large value takes at most.
-const BULK_US: u64 = 400 * MS;
 
 /// One end of a connection: which process holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,7 +274,7 @@ impl Network {
             delay += RESEND_US << self.prng.below(2);
         }
         if self.is_bulky && self.is_lossy && matches!(parcel, Parcel::Bytes(_)) && self.prng.chance(1, 50) {
-            delay += self.prng.below(BULK_US);
+            delay += self.prng.below(LATE_US);
         }
         let pipe = &mut connection.pipes[end];
         let at = match parcel {

@@ -14,8 +14,8 @@ pub const MS: u64 = 1_000;
 const BOOT_WAIT_MS: u64 = 3_000;
 /// What fault lasts longest.
 pub const LONGEST_SPELL_US: u64 = 2_000 * MS;
-/// What a lost packet costs at most.
-const LOSS_US: u64 = 400 * MS;
+/// What a lost packet costs at most, and a large value on its way.
+pub const LATE_US: u64 = 400 * MS;
 
 /// The kinds of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -229,10 +229,10 @@ impl Options {
 
     /// How much later than the one it was filled from a copy may end: as long as a filling may be on its way.
     pub fn lag_us(&self) -> Option<u64> {
-        let resent_us = if self.loss_per_mille > 0 { 2 * LOSS_US } else { 0 };
+        let late_us = if self.loss_per_mille > 0 || self.is_bulky { 2 * LATE_US } else { 0 };
         let stands_still = [Fault::Pause, Fault::Slow, Fault::Cut, Fault::OneWayCut].into_iter().any(|fault| self.has(fault));
         let still_us = if stands_still { 2 * LONGEST_SPELL_US } else { 0 };
-        self.is_mirrored().then_some(10 * MS + 4 * self.delay_us.1 + resent_us + still_us)
+        self.is_mirrored().then_some(10 * MS + 4 * self.delay_us.1 + late_us + still_us)
     }
 
     /// Does this seed switch the fault on?
