@@ -42,7 +42,7 @@ use crate::caching::record::{RECORD_OVERHEAD, Record};
 use crate::time::{Mono, Now};
 
 /// What visiting a slice takes from a step's budget, in bytes, even if the slice is empty.
-const SLICE_COST: u64 = 256;
+const SLICE_COST: u64 = 64;
 
 /// Restates the cache when the journal has grown too long, or has missed something.
 #[derive(Debug, Default)]

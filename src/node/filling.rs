@@ -22,11 +22,12 @@ use super::message::{Change, Digest, Message};
 use super::mirroring::Pool;
 use super::pact::Pact;
 use super::{Node, Outputs};
-use crate::caching::cache::{Cache, PARTITIONS, partition_of};
+use crate::caching::cache::{Cache, end_of_partition, partition_of};
 use crate::caching::entry::Entry;
 use crate::time::{Mono, Now};
 use crate::topology::MemberId;
 use crate::topology::peers::LinkId;
+use crate::topology::placement::Arc;
 use crate::topology::view::ViewId;
 
 /// Surveys under way to one holder, and the entries that they are about: whoever is asked looks at as many of its own, twice, and several owners
@@ -40,6 +41,10 @@ const CHANGES_AT_ONCE: usize = 128;
 /// What it costs to say something, in entries looked at: a message by itself, and so many bytes of it as much as an entry.
 const MESSAGE_COST: usize = 4;
 const BYTES_A_COST: usize = 512;
+/// A survey is about a partition of the cache at least, and about its neighbours as long as they have so few entries together. The holder may
+/// have more there, so there is an end to that.
+const COMPARED_TOGETHER: usize = 128;
+const MOST_PARTITIONS: usize = 16;
 /// Keys that wait to be said to one holder, before more of it is surveyed.
 const QUEUED_AT_MOST: usize = 4_000;
 /// Most keys that a holder lists of one survey; what it has beyond them it forgets.
@@ -49,7 +54,7 @@ const KEPT_AT_LEAST_MS: u64 = 60_000;
 /// What a change costs besides key and value.
 const CHANGE_OVERHEAD: usize = 64;
 
-/// A part of the circle within one partition of the cache.
+/// A part of the circle.
 type Unit = (u32, u32);
 
 /// Something to be said of a key when its turn comes.
@@ -62,8 +67,9 @@ enum Todo {
 /// The filling of one holder.
 #[derive(Debug, Default)]
 struct Job {
+    /// Not asked about yet.
     units: VecDeque<Unit>,
-    all_units: usize,
+    all_places: u64,
     /// Asked about and not answered yet, and how many entries were looked at for each.
     surveyed: BTreeMap<Unit, usize>,
     entries_surveyed: usize,
@@ -111,7 +117,26 @@ pub struct Filling {
 
 impl Job {
     fn new(units: VecDeque<Unit>, now: Mono) -> Job {
-        Job { all_units: units.len(), units, began: now, ..Job::default() }
+        Job { all_places: units.iter().copied().map(places_of).sum(), units, began: now, ..Job::default() }
+    }
+
+    /// What is to be asked about next, and how many entries that are.
+    fn next_unit(&mut self, cache: &Cache) -> Option<(Unit, usize)> {
+        let (from, to) = self.units.pop_front()?;
+        let mut last = end_of_partition(from).min(to);
+        let mut entries = cache.len_around(from, last);
+        while last < to && is_unit((from, last + 1)) {
+            let next = end_of_partition(last + 1).min(to);
+            entries += cache.len_around(last + 1, next);
+            if entries > COMPARED_TOGETHER {
+                break;
+            }
+            last = next;
+        }
+        if last < to {
+            self.units.push_front((last + 1, to));
+        }
+        Some(((from, last), cache.len_around(from, last)))
     }
 
     fn is_done(&self) -> bool {
@@ -171,8 +196,8 @@ impl Filling {
     /// Who is being filled, and how far that is.
     pub fn progress(&self, now: Mono) -> impl Iterator<Item = (MemberId, Progress)> {
         self.jobs.iter().map(move |(member, job)| {
-            let left = job.units.len() + job.surveyed.len();
-            let percent = 100.0 * (1.0 - left as f64 / job.all_units.max(1) as f64);
+            let left: u64 = job.units.iter().chain(job.surveyed.keys()).copied().map(places_of).sum();
+            let percent = 100.0 * (1.0 - left as f64 / job.all_places.max(1) as f64);
             (*member, Progress { percent, keys: job.keys, bytes: job.bytes, for_ms: now.since(job.began) })
         })
     }
@@ -254,8 +279,7 @@ impl Node {
         let allowance = &mut self.spare.allowance;
         let Some(job) = self.filling.jobs.get_mut(&member) else { return };
         while job.may_survey() && allowance.is_left() {
-            let Some((from, to)) = job.units.pop_front() else { return };
-            let entries = self.cache.partition_len(partition_of(from));
+            let Some(((from, to), entries)) = job.next_unit(&self.cache) else { return };
             job.on_surveyed((from, to), entries);
             allowance.spend(MESSAGE_COST + if job.has_little { 0 } else { entries });
             let digest = if job.has_little { NO_DIGEST } else { digest_in(&self.cache, (from, to), now.mono) };
@@ -265,7 +289,7 @@ impl Node {
 
     /// An owner asks what this node has.
     pub(super) fn on_survey(&mut self, link: LinkId, view: ViewId, unit: Unit, digest: Digest) {
-        let fits = self.pact.as_ref().is_some_and(|pact| pact.id == view) && unit.0 <= unit.1 && is_in_one_partition(unit);
+        let fits = self.pact.as_ref().is_some_and(|pact| pact.id == view) && is_unit(unit);
         if fits {
             self.filling.heard.push_back((link, unit, Heard::Survey(digest)));
         }
@@ -294,7 +318,7 @@ impl Node {
     fn answer_survey(&mut self, now: Now, link: LinkId, unit: Unit, digest: Digest, out: &mut dyn Outputs) {
         let Some(view) = self.pact.as_ref().map(|pact| pact.id).filter(|_| self.greeted.contains_key(&link)) else { return };
         let (from, to) = unit;
-        self.spare.allowance.spend(MESSAGE_COST + self.cache.partition_len(partition_of(from)));
+        self.spare.allowance.spend(MESSAGE_COST + self.cache.len_around(from, to));
         let is_equal = digest.count != UNCOMPARABLE && digest_in(&self.cache, unit, now.mono) == digest;
         let list = (!is_equal).then(|| self.list(unit, now.mono));
         out.send(link, &Message::Holdings { view, from, to, list });
@@ -439,32 +463,20 @@ fn mix(key: u64, state: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// The parts that this node owns and a seat is filled with, cut at the partitions' ends.
+/// The parts that this node owns and a seat is filled with.
 fn units_of(pact: &Pact, seat: usize) -> VecDeque<Unit> {
-    let mut units = VecDeque::new();
-    for (from, to, arc) in pact.placement.spans().filter(|(_, _, arc)| arc.owner() == pact.me && arc.filling().any(|filled| filled == seat))
-    {
-        debug_assert!(arc.owner().is_some());
-        let mut first = from;
-        loop {
-            let last = to.min(first | (PARTITION_PLACES - 1));
-            units.push_back((first, last));
-            if last == to {
-                break;
-            }
-            first = last + 1;
-        }
-    }
-    units
+    let is_filled = |arc: &Arc| arc.owner().is_some() && arc.owner() == pact.me && arc.filling().any(|filled| filled == seat);
+    pact.placement.spans().filter(|(_, _, arc)| is_filled(arc)).map(|(from, to, _)| (from, to)).collect()
 }
 
-/// Are these places of one partition?
-pub(super) fn is_in_one_partition((from, to): Unit) -> bool {
-    from / PARTITION_PLACES == to / PARTITION_PLACES
+/// May a survey be about these places?
+pub(super) fn is_unit((from, to): Unit) -> bool {
+    from <= to && partition_of(to) - partition_of(from) < MOST_PARTITIONS
 }
 
-/// The places of one partition.
-pub(super) const PARTITION_PLACES: u32 = ((1u64 << 32) / PARTITIONS as u64) as u32;
+fn places_of((from, to): Unit) -> u64 {
+    u64::from(to - from) + 1
+}
 
 #[cfg(test)]
 mod tests {
@@ -472,11 +484,45 @@ mod tests {
     use super::super::message::{Introduction, PROTOCOL_VERSION, Pulse};
     use super::super::testing::{Overheard, at, card, settings};
     use super::*;
+    use crate::caching::Version;
+    use crate::caching::cache::Bounds;
+    use crate::caching::entry::Parts;
+    use crate::hash::Hasher;
     use crate::topology::view::{self, Mirrors, Past, View};
 
     /// The key that is said to be no more.
     fn deleted(message: &Message<'_>) -> Option<Vec<u8>> {
         if let Message::Mirror { change: Change::Delete { key, .. }, .. } = message { Some(key.to_vec()) } else { None }
+    }
+
+    #[test]
+    fn neighbours_with_few_entries_are_asked_about_together() {
+        let hasher = Hasher::new(7);
+        let mut cache = Cache::new(Bounds::default(), hasher.clone());
+        let partition = |number: u32| (number << 20, end_of_partition(number << 20));
+        let keys = |wanted: u32| {
+            let hasher = hasher.clone();
+            let hashed = (0u32..).map(move |number| (hasher.hash(&number.to_be_bytes()), number.to_be_bytes()));
+            hashed.filter(move |(hash, _)| hash.place >> 20 == wanted)
+        };
+        for (wanted, number) in [(20, COMPARED_TOGETHER / 2), (21, COMPARED_TOGETHER / 2), (22, 1), (23, 2 * COMPARED_TOGETHER)] {
+            for (hash, key) in keys(wanted).take(number) {
+                let parts = Parts { key: &key, first: b"", second: b"", flags: 0, extra: b"", expires: Mono::NEVER, version: Version(1) };
+                cache.put(hash, Entry::joined(parts), Mono(0));
+            }
+        }
+        let mut job = Job::new([(5, partition(23).1 + 7), (partition(30).0, partition(30).1 + 1)].into(), Mono(0));
+        let units: Vec<(Unit, usize)> = std::iter::from_fn(|| job.next_unit(&cache)).collect();
+        let expected = [
+            ((5, partition(15).1), 0),
+            ((partition(16).0, partition(21).1), COMPARED_TOGETHER),
+            ((partition(22).0, partition(22).1), 1),
+            ((partition(23).0, partition(23).1), 2 * COMPARED_TOGETHER),
+            ((partition(24).0, partition(23).1 + 7), 0),
+            ((partition(30).0, partition(30).1 + 1), 0),
+        ];
+        assert_eq!(units, expected);
+        assert!(units.iter().all(|(unit, _)| is_unit(*unit)) && !is_unit((5, partition(16).0)) && !is_unit((6, 5)));
     }
 
     #[test]

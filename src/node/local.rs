@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::command::{Action, Command, Expiry, Guard, Removal, Renewal, Terms, When};
 use super::extras::Extras;
-use super::filling::{is_in_one_partition, put_of};
+use super::filling::{is_unit, put_of};
 use super::message::{Change, Outcome};
 use super::mirroring::{Delayed, Mirroring, Pool};
 use super::remembered::Known;
@@ -293,7 +293,7 @@ impl Node {
 
     /// The owner does not have these.
     fn drop_listed(&mut self, from: u32, to: u32, digests: &[u64]) {
-        if self.mistakes().keep_unlisted || !is_in_one_partition((from, to)) {
+        if self.mistakes().keep_unlisted || !is_unit((from, to)) {
             return;
         }
         let wanted: BTreeSet<u64> = digests.iter().copied().collect();

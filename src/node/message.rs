@@ -21,7 +21,7 @@ use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// Bytes of a [`Nonce`].
 pub const NONCE_BYTES: usize = 16;

@@ -20,7 +20,7 @@ use crate::hash::Hasher;
 use crate::time::{Mono, Now};
 
 /// Partitions merged in one tick.
-const MERGE_A_TICK: usize = 8;
+const MERGE_A_TICK: usize = 32;
 
 /// A reading of the journal while the node serves.
 pub struct Reconstruction {

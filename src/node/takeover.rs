@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use log::{info, warn};
 
-use super::filling::{PARTITION_PLACES, put_of};
+use super::filling::put_of;
 use super::message::{Change, Message};
 use super::mirroring::{Delayed, Pool};
 use super::pact::{Pact, Route};
@@ -22,7 +22,7 @@ use super::sweeping::Shares;
 use super::walking::Walks;
 use super::{Node, Origin, Outputs, answer};
 use crate::caching::Version;
-use crate::caching::cache::{Cache, PARTITIONS};
+use crate::caching::cache::Cache;
 use crate::caching::record::Record;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
@@ -316,12 +316,10 @@ impl Node {
             return;
         }
         let mut keys: Vec<Box<[u8]>> = Vec::new();
-        for partition in 0..PARTITIONS {
-            for (hash, entry) in self.cache.in_places(places_of(partition).0, places_of(partition).1) {
-                let is_cold = pact.arc(hash.place).is_some_and(|arc| arc.is_cold && arc.owner() == Some(me));
-                if is_cold && !owned_before(hash.place) {
-                    keys.push(entry.key().into());
-                }
+        for (hash, entry) in self.cache.in_places(0, u32::MAX) {
+            let is_cold = pact.arc(hash.place).is_some_and(|arc| arc.is_cold && arc.owner() == Some(me));
+            if is_cold && !owned_before(hash.place) {
+                keys.push(entry.key().into());
             }
         }
         warn!("{} arcs of the ring have lost all their holders: they begin empty here", cold.len());
@@ -470,12 +468,6 @@ fn tell(walks: &mut Walks, Delayed { origin, key, outcome, .. }: Delayed, out: &
 fn state_of<'k>(cache: &'k Cache, key: &'k [u8], hash: KeyHash, version: Version, now: Mono) -> Change<'k> {
     let gone = Change::Delete { key: Cow::Borrowed(key), version };
     cache.peek(key, hash, now).map_or(gone, |entry| put_of(entry, now))
-}
-
-/// The first and the last place of a partition.
-fn places_of(partition: usize) -> (u32, u32) {
-    let from = partition as u32 * PARTITION_PLACES;
-    (from, from + (PARTITION_PLACES - 1))
 }
 
 /// As many of these keys as one message about doubts may name.

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   places of the ring   0 ──────────────────────────────────────────────────────────▶ 2^32
-//!   partitions           │           │           │           │           │           │
+//!   1,024ths             │           │           │           │           │           │
 //!   arcs, by owner       ├──A────┬──────B────────┬───A──┬────C────┬──────B──────┬──A─┤
 //!   pieces               ├───────┼───┼───────────┼──────┼────┼────┼──────┼──────┼────┤
 //! ```
 //!
 //! A *scan* is carried out by the owner of the place where it begins, and looks at one *piece* of the ring: up to the end of the owner's arc or of
-//! its cache's partition, whichever comes first. It names the keys in the order of their places and says where the next piece begins. It
+//! its 1,024th of the ring, whichever comes first. It names the keys in the order of their places and says where the next piece begins. It
 //! tells, as a read does, nothing that is not everywhere yet: its answer waits for the changes under way in its piece. What it removes is removed
 //! like any key, each for itself.
 //!
@@ -28,13 +28,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::command::{Action, Command, Scan, ScanFor, Walk};
-use super::filling::PARTITION_PLACES;
 use super::local::Task;
 use super::message::Outcome;
 use super::mirroring::Delayed;
 use super::reply::{Failure, Page, Reply};
 use super::{Node, Origin, Outputs, answer};
-use crate::caching::cache::{Cache, partition_of};
+use crate::caching::cache::Cache;
 use crate::glob;
 use crate::hash::KeyHash;
 use crate::time::{Mono, Now};
@@ -43,6 +42,8 @@ use crate::topology::MemberId;
 /// Steps of walks begun in one turn, and the entries looked at after which no other is begun.
 const STEPS_A_TURN: usize = 128;
 const ENTRIES_A_TURN: usize = 4_000;
+/// Places of a 1,024th of the ring. A scan is about one of these at most.
+const PLACES_A_SCAN: u32 = 1 << 22;
 /// Walks that have a step under way elsewhere; the others wait for their turn.
 const WALKS_AT_ONCE: usize = 16;
 /// Most walks; past it, clients are told that it is too much.
@@ -225,7 +226,7 @@ impl Node {
     /// Carries out a scan of the keys that this node owns.
     pub(super) fn scan(&mut self, task: &Task<'_>, scan: &Scan<'_>, out: &mut dyn Outputs) {
         let piece = (scan.from, self.piece_end(scan.from));
-        self.walks.looked_at += self.cache.partition_len(partition_of(scan.from));
+        self.walks.looked_at += self.cache.len_around(piece.0, piece.1);
         let Found { keys, next } = find(&self.cache, piece, scan, task.now.mono);
         let count = keys.len() as u64;
         let owned = |keys: &[(KeyHash, &[u8])]| keys.iter().map(|(_, key)| key.to_vec()).collect();
@@ -274,15 +275,15 @@ impl Node {
 
     /// The last place of the piece that begins here.
     fn piece_end(&self, from: u32) -> u32 {
-        let end_of_partition = from | (PARTITION_PLACES - 1);
+        let furthest = from | (PLACES_A_SCAN - 1);
         if let Some(pact) = &self.pact {
-            return pact.placement.end_of(from).min(end_of_partition);
+            return pact.placement.end_of(from).min(furthest);
         }
         let mut end = self.membership.end_of(from);
-        while end < end_of_partition && self.membership.owner(end + 1) == Some(MemberId::ME) {
+        while end < furthest && self.membership.owner(end + 1) == Some(MemberId::ME) {
             end = self.membership.end_of(end + 1);
         }
-        end.min(end_of_partition)
+        end.min(furthest)
     }
 }
 

@@ -172,6 +172,11 @@ impl Partition {
         std::mem::take(self).map
     }
 
+    /// Has it nothing, and has it given back what it had?
+    pub fn is_untouched(&self) -> bool {
+        self.map.is_empty() && (self.bytes, self.nodes, self.slots) == (0, 0, 0)
+    }
+
     /// Asserts that the sums are those of the entries.
     pub fn check_invariants(&self) {
         assert_eq!(self.bytes, self.iter().map(|entry| entry.footprint() as u64).sum::<u64>(), "the bytes are the entries'");

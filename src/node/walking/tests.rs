@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::caching::cache::PARTITIONS;
 use crate::node::command::{Admin, Expiry, Request, Store};
 use crate::node::message::Message;
 use crate::node::testing::{at, card, settings};
@@ -14,6 +13,8 @@ use crate::topology::peers::LinkId;
 
 const CLIENT: ClientId = ClientId { connection: 1, slot: 1 };
 const TIMEOUT_MS: u64 = 1_000;
+/// Pieces of a ring that one node owns.
+const PIECES: usize = ((1u64 << 32) / PLACES_A_SCAN as u64) as usize;
 /// Turns in which any walk of these tests has come to its end.
 const TURNS: u64 = 2 * TIMEOUT_MS;
 
@@ -150,7 +151,7 @@ fn a_removal_takes_what_begins_so_up_to_its_limit_and_nothing_else() {
 fn an_empty_pool_is_gone_through_in_one_call_and_many_turns() {
     let (page, turns) = answer_to(&mut node(&[]), &walk(0, 1, "", ScanFor::Keys));
     assert_eq!(page, Ok(Page::default()));
-    assert_eq!(turns, PARTITIONS.div_ceil(STEPS_A_TURN) as u64 + 1, "no turn takes more than its steps");
+    assert_eq!(turns, PIECES.div_ceil(STEPS_A_TURN) as u64 + 1, "no turn takes more than its steps");
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn a_turn_that_has_looked_at_many_entries_looks_at_no_more() {
     let mut node = filled(3 * ENTRIES_A_TURN);
     let (page, turns) = answer_to(&mut node, &walk(0, u32::MAX, "", ScanFor::Count));
     assert_eq!(page.map(|page| page.count), Ok(3 * ENTRIES_A_TURN as u64));
-    assert!(turns > PARTITIONS.div_ceil(STEPS_A_TURN) as u64, "{turns}");
+    assert!(turns > PIECES.div_ceil(STEPS_A_TURN) as u64, "{turns}");
 }
 
 #[test]
@@ -193,7 +194,7 @@ fn the_answer_to_a_scan_has_no_more_keys_than_fit_in_a_frame() {
 }
 
 #[test]
-fn pieces_cover_the_ring_once_and_each_is_of_one_owner_and_one_partition() {
+fn pieces_cover_the_ring_once_and_each_is_of_one_owner_and_no_longer_than_it_may_be() {
     let node = node(&[8002, 8003]);
     let (mut from, mut pieces, mut own) = (0u32, 0, 0);
     loop {
@@ -204,12 +205,12 @@ fn pieces_cover_the_ring_once_and_each_is_of_one_owner_and_one_partition() {
         for place in [from, from + (end - from) / 2, end] {
             assert_eq!(node.membership.owner(place), owner, "{from:#x} to {end:#x}");
         }
-        assert!(owner != Some(MemberId::ME) || partition_of(from) == partition_of(end), "{from:#x} to {end:#x}");
+        assert!(owner != Some(MemberId::ME) || from / PLACES_A_SCAN == end / PLACES_A_SCAN, "{from:#x} to {end:#x}");
         pieces += 1;
         let Some(next) = end.checked_add(1) else { break };
         from = next;
     }
-    assert!(own > PARTITIONS as u32 / 4 && pieces > own, "{own} of {pieces}");
+    assert!(own > PIECES as u32 / 4 && pieces > own, "{own} of {pieces}");
 }
 
 #[test]
