@@ -445,6 +445,11 @@ impl Node {
     /// Accepts a view and says so, once no lease can run any more that it takes away.
     fn pay_acceptance(&mut self, now: Now, out: &mut dyn Outputs) {
         let base = self.base();
+        // Whose link is lost hears of no acceptance: it may be dead, and if it is not, it asks again.
+        let greeted = &self.greeted;
+        if let Some(pact) = &mut self.pact {
+            pact.owed_acceptance.take_if(|owed| owed.link.is_some_and(|link| !greeted.contains_key(&link)));
+        }
         let owed = self.pact.as_ref().and_then(|pact| pact.owed_acceptance.as_ref());
         if owed.is_none_or(|owed| now.mono < self.when_leases_end(&owed.silent, now.mono)) {
             return;
@@ -568,7 +573,6 @@ pub(super) fn epochs_apart(lineage: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
 
     use super::super::Settings;
     use super::super::command::{Admin, Expiry, Request};
@@ -608,15 +612,17 @@ mod tests {
         Node::new(settings, None, None, at(1_000))
     }
 
+    fn introduction(port: u16, copies: u32) -> Introduction<'static> {
+        Introduction { protocol: PROTOCOL_VERSION, pool: "pool".into(), me: card(port), others: Vec::new(), copies }
+    }
+
     /// One of two nodes that have met.
     fn connected(me: u16, other: u16) -> Node {
         let mut node = node(me, other);
-        let pool = Cow::Borrowed("pool");
-        let introduction = Introduction { protocol: PROTOCOL_VERSION, pool, me: card(other), others: Vec::new(), copies: 2 };
         node.on_tick(at(1_000), &mut Nowhere);
         node.on_dialled(at(1_001), MemberId(1), OURS, &mut Nowhere);
-        node.on_message(at(1_001), OURS, &Message::Welcome(introduction.clone()), &mut Nowhere);
-        node.on_message(at(1_001), THEIRS, &Message::Hello(introduction), &mut Nowhere);
+        node.on_message(at(1_001), OURS, &Message::Welcome(introduction(other, 2)), &mut Nowhere);
+        node.on_message(at(1_001), THEIRS, &Message::Hello(introduction(other, 2)), &mut Nowhere);
         node
     }
 
@@ -641,11 +647,9 @@ mod tests {
         let (mut node, seconds) = (Node::new(settings, None, None, at(1_000)), [LinkId(19), LinkId(15)]);
         node.on_tick(at(1_000), &mut Nowhere);
         for (port, member, [ours, theirs]) in [(8001, MemberId(1), [OURS, THEIRS]), (8002, MemberId(2), seconds)] {
-            let pool = Cow::Borrowed("pool");
-            let introduction = Introduction { protocol: PROTOCOL_VERSION, pool, me: card(port), others: Vec::new(), copies: 3 };
             node.on_dialled(at(1_001), member, ours, &mut Nowhere);
-            node.on_message(at(1_001), ours, &Message::Welcome(introduction.clone()), &mut Nowhere);
-            node.on_message(at(1_001), theirs, &Message::Hello(introduction), &mut Nowhere);
+            node.on_message(at(1_001), ours, &Message::Welcome(introduction(port, 3)), &mut Nowhere);
+            node.on_message(at(1_001), theirs, &Message::Hello(introduction(port, 3)), &mut Nowhere);
         }
         let view = View::first((77, 5), 3, &[8001, 8002, 8003].map(card), &[], Past::Lost);
         let id = view.id();
@@ -675,6 +679,25 @@ mod tests {
             node.on_message(at(until), THEIRS, &Message::Prepare { base, ballot: (round + 1) << 16 }, &mut promises);
             node.on_tick(at(until + 1_000), &mut promises);
             assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_some(), is_accepted);
+        }
+    }
+
+    #[test]
+    fn who_has_asked_to_accept_and_lost_its_link_has_to_ask_again() {
+        for is_lost in [false, true] {
+            let ((mut node, base), mut promises) = (third_of_three(), promises_sent());
+            let next = node.view().expect("it has one").next(&Change { stays: vec![true, false, true], ..Change::default() });
+            let accept = Message::Accept { base, ballot: 1 << 16, view: Box::new(next), silent: vec![1] };
+            node.on_message(at(1_115), THEIRS, &accept, &mut promises);
+            if is_lost {
+                node.on_closed(at(1_116), THEIRS, &mut promises);
+                node.on_tick(at(1_117), &mut promises);
+                node.on_message(at(1_118), THEIRS, &Message::Hello(introduction(8001, 3)), &mut promises);
+            }
+            node.on_tick(at(1_600), &mut promises);
+            node.on_message(at(1_601), THEIRS, &Message::Prepare { base, ballot: 2 << 16 }, &mut promises);
+            node.on_tick(at(2_600), &mut promises);
+            assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_none(), is_lost);
         }
     }
 
