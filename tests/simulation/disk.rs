@@ -21,7 +21,8 @@ pub struct Disk {
     removed: Vec<(SegmentName, File)>,
     /// Every creation and append fails.
     pub full: bool,
-    /// The process ends in the middle of its next append: so many bytes in a thousand of it are written.
+    /// The process ends in the middle of its next commit: so many bytes in a thousand of its next append are written, and if it is by far more
+    /// than all, the view behind it as well.
     pub torn_per_mille: Option<u64>,
     /// The number of the node's last life, if it ever wrote one.
     pub incarnation: Option<u64>,
@@ -76,6 +77,13 @@ impl Disk {
     /// The view that is not synced yet.
     pub fn unsynced_view(&self) -> Option<Vec<u8>> {
         self.kept.clone().filter(|_| self.kept != self.kept_synced)
+    }
+
+    /// The view is written, unless the process ends before.
+    pub fn keep(&mut self, view: Vec<u8>) {
+        if self.torn_per_mille.is_none_or(|per_mille| per_mille > 1_500) {
+            self.kept = Some(view);
+        }
     }
 
     /// A sync of this view has ended well.
@@ -174,7 +182,7 @@ impl SegmentStore for Disk {
         let current = self.current.ok_or(io::ErrorKind::NotFound)?;
         let file = self.file(current)?;
         let written = match torn {
-            Some(per_mille) => bytes.len() * per_mille as usize / 1_000,
+            Some(per_mille) => bytes.len() * per_mille.min(1_000) as usize / 1_000,
             None if full => bytes.len() / 2,
             None => bytes.len(),
         };

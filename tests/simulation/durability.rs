@@ -27,8 +27,8 @@ pub struct Durability {
     held: [VecDeque<(u64, Vec<Said>)>; 2],
     /// Records are written in steps.
     is_bulky: bool,
-    /// A view is acted on in this turn.
-    pub is_view_new: bool,
+    /// A view that is acted on in this turn.
+    pub view: Option<Vec<u8>>,
     sync_at: Mono,
     under_way: Option<UnderWay>,
     /// The view that is being synced, and until when.
@@ -54,7 +54,7 @@ impl Durability {
             sync_us,
             held: Default::default(),
             is_bulky: options.is_bulky,
-            is_view_new: false,
+            view: None,
             sync_at: Mono::NEVER,
             under_way: None,
             view_under_way: None,
@@ -77,9 +77,12 @@ impl Durability {
     /// Writes the turn's records, and returns what may be said now.
     pub fn commit(&mut self, turn: Commit<'_>) -> Vec<Said> {
         let Commit { node, disk, said, now, true_us, prng, syncs_fail, mistake } = turn;
-        let is_view_new = std::mem::take(&mut self.is_view_new);
-        let most = if self.is_bulky && !is_view_new { share_of(node, prng) } else { usize::MAX };
+        let view = self.view.take();
+        let most = if self.is_bulky && view.is_none() { share_of(node, prng) } else { usize::MAX };
         node.flush_some(now, disk, most);
+        if let Some(view) = view {
+            self.keep(view, disk, syncs_fail);
+        }
         if node.journal_mut().is_none() {
             disk.on_view_synced(disk.kept.clone());
             node.on_view_safe(true);
@@ -92,6 +95,15 @@ impl Durability {
         self.sync_view(disk, true_us, ends_at);
         node.on_view_safe(disk.unsynced_view().is_none());
         said
+    }
+
+    /// Behind the records of the turn, and with `always` once they are on disk.
+    fn keep(&self, view: Vec<u8>, disk: &mut Disk, syncs_fail: bool) {
+        if self.policy == Sync::Always && !syncs_fail {
+            let syncing = disk.begin_sync(self.first_segment);
+            disk.end_sync(syncing);
+        }
+        disk.keep(view);
     }
 
     /// With `always` the turn waits for it; else it is synced beside everything else, one view at a time.

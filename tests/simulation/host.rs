@@ -283,8 +283,7 @@ impl Host {
         }
         process.with_node(&mut said, |node, sink| node.on_tick(read, sink));
         process.read_journal(read, &mut self.disk, &mut said);
-        let keeps_in_time = self.disk.torn_per_mille.is_none_or(|per_mille| per_mille >= 500);
-        let dials = process.carry_out_orders(&mut said, keeps_in_time.then_some(&mut self.disk.kept));
+        let dials = process.carry_out_orders(&mut said);
         process.turns += 1;
         if process.turns % process.inspect_every == 0 {
             process.node.check_invariants();
@@ -526,17 +525,14 @@ impl Process {
         }
     }
 
-    fn carry_out_orders(&mut self, said: &mut Vec<Said>, mut kept: Option<&mut Option<Vec<u8>>>) -> Vec<(MemberId, usize)> {
+    fn carry_out_orders(&mut self, said: &mut Vec<Said>) -> Vec<(MemberId, usize)> {
         let mut dials = Vec::new();
         for order in std::mem::take(&mut self.orders) {
             match order {
                 Order::Dial(member, address) => dials.push((member, host_at(address))),
                 Order::HangUp(link) => said.push(Said::HangUp(link)),
                 Order::Replay => self.replay_ordered = true,
-                Order::Keep(view) => {
-                    self.durability.is_view_new = true;
-                    kept.iter_mut().for_each(|kept| **kept = Some(view.clone()));
-                }
+                Order::Keep(view) => self.durability.view = Some(view),
             }
         }
         dials

@@ -165,7 +165,7 @@ impl World {
         match self.storm.prng.below(4) {
             0 if self.options.ends_at_views => self.hosts[host].ends_at_view = self.hosts[host].process.is_some(),
             0 | 1 => return self.end_process(host),
-            _ => self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(1_001)),
+            _ => self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(2_001)),
         }
         Ok(())
     }
@@ -348,7 +348,7 @@ impl World {
     /// One of all processes that end: between two turns, or in the middle of a commit.
     fn end_with_all(&mut self, host: usize, back_at: u64) -> Check {
         if self.storm.prng.chance(1, 2) && self.hosts[host].process.is_some() && !self.hosts[host].is_paused {
-            self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(1_001));
+            self.hosts[host].disk.torn_per_mille = Some(self.storm.prng.below(2_001));
             self.turn(host)?;
         } else {
             self.end_process(host)?;

@@ -66,7 +66,7 @@ pub(super) struct Durability {
     was_ok: bool,
     /// The view to be kept.
     view: Vec<u8>,
-    /// A view is acted on in this turn: all that was done by the one before is written.
+    /// A view is acted on in this turn: before it is kept, all is written that was done by the one before, and by it.
     is_view_new: bool,
     /// When to keep it again; never, if that has gone well.
     keep_at: Mono,
@@ -109,12 +109,18 @@ impl Durability {
             tokens.iter().for_each(|token| release(*token, table));
             return tokens;
         };
-        let most = if std::mem::take(&mut self.is_view_new) { usize::MAX } else { share_of(node) };
+        let is_view_new = std::mem::take(&mut self.is_view_new);
+        let most = if is_view_new { usize::MAX } else { share_of(node) };
         let flushed = node.flush_some(now, folder, most);
         if node.has_unwritten() {
             node.on_moved(now.mono);
         }
-        if now.mono >= self.keep_at {
+        // What the view has made of the entries is not to be missing, should the next life begin with it.
+        if is_view_new && self.policy == Sync::Always && flushed.failed.is_none() {
+            let synced = folder.syncable().and_then(|files| files.iter().try_for_each(|file| file.sync_data()));
+            synced.unwrap_or_else(|why| warn!("the journal could not be synced: {why}"));
+        }
+        if is_view_new || now.mono >= self.keep_at {
             self.keep_view(now.mono);
         }
         self.note_health(node, flushed.failed);
@@ -137,12 +143,11 @@ impl Durability {
         !self.disk.as_ref().is_some_and(is_waiting)
     }
 
-    /// Keeps the view for the next life. Without a folder there is no next life to remember it.
-    pub(super) fn keep(&mut self, view: Vec<u8>, now: Mono) {
+    /// Keeps the view for the next life, with the turn's records. Without a folder there is no next life to remember it.
+    pub(super) fn keep(&mut self, view: Vec<u8>) {
         if self.disk.is_some() {
             self.is_view_new = true;
             self.view = view;
-            self.keep_view(now);
         }
     }
 
@@ -174,6 +179,9 @@ impl Durability {
         let Some((folder, _)) = &mut self.disk else { return Ok(()) };
         if let Some(error) = node.flush_journal(now, folder).failed {
             return Err(error);
+        }
+        if std::mem::take(&mut self.is_view_new) {
+            folder.write_view(&self.view)?;
         }
         folder.syncable()?.iter().chain(&folder.syncable_view()?).try_for_each(|file| file.sync_data())
     }

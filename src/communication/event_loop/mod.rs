@@ -337,7 +337,7 @@ impl EventLoop {
                     Order::Dial(member, address) => self.dial(member, address, now),
                     Order::HangUp(link) => self.table.hang_up(link, &mut self.dirty),
                     Order::Replay => self.replay_ordered = true,
-                    Order::Keep(view) => self.durability.keep(view, now.mono),
+                    Order::Keep(view) => self.durability.keep(view),
                 }
             }
         }
