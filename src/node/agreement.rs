@@ -63,6 +63,9 @@ impl Node {
         }
         tie.pulse = *pulse;
         tie.has_sat |= is_same && pulse.takes_part;
+        if pulse.takes_part && pact.me.is_none() {
+            pact.seatless_since = now.mono; // not everybody is
+        }
         self.mirroring.remembered.forget_below(member, pulse.watermark);
         if is_same {
             self.mirroring.on_done(member, pulse.done);
@@ -784,6 +787,17 @@ mod tests {
             }
             node.on_tick(at(1_004), &mut Nowhere);
             assert_eq!(node.view().is_none(), takes_part);
+        }
+    }
+
+    #[test]
+    fn a_wait_for_a_first_view_begins_when_nobody_is_heard_to_have_a_seat() {
+        let (mut node, view) = seated(8002, 8001);
+        node.lose_seat(at(1_003), &mut Nowhere);
+        for (number, takes_part, since) in [(1, true, 2_001), (2, true, 2_002), (3, false, 2_002)] {
+            let pulse = Pulse { number, view, takes_part, ..Pulse::default() };
+            node.on_message(at(2_000 + number), THEIRS, &Message::Ping { number, pulse }, &mut Nowhere);
+            assert_eq!(node.pact.as_ref().map(|pact| pact.seatless_since), Some(Mono(since)));
         }
     }
 

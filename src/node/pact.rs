@@ -180,7 +180,7 @@ pub struct Pact {
     pub reason_since: Option<Mono>,
     /// No proposal before then.
     pub propose_at: Mono,
-    /// Since when it has been without a seat.
+    /// Since when it has been without a seat, and everybody whom it hears.
     pub seatless_since: Mono,
     /// Planted for tests.
     pub ignores_leases: bool,
