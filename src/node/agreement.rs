@@ -973,6 +973,39 @@ mod tests {
         node.lose_seat(at(1_003), &mut Nowhere);
         let commit = |view: View| Message::Commit(Box::new(view));
         node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
+    #[test]
+    fn who_leaves_does_not_take_a_former_life_for_the_one_that_it_has_not_met() {
+        for is_new_life in [false, true] {
+            let (mut node, view) = seated(8001, 8002);
+            node.leave();
+            let pulse = Pulse { number: 1, view, takes_part: true, leaves: true, ..Pulse::default() };
+            node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+            if is_new_life {
+                node.membership.learn(&testing::card(8002, 8), Mono(1_004));
+            }
+            assert_eq!(node.has_left(), !is_new_life);
+        }
+    }
+
+    #[test]
+    fn who_has_handed_over_what_it_had_does_not_go_on_without_who_has_it() {
+        for leaves in [false, true] {
+            let (mut node, _) = seated(8001, 8002);
+            let both = view_of_both();
+            let mut handed_over = both.next(&Change { stays: vec![true; 2], leaves: vec![leaves, false], ..Change::default() });
+            handed_over =
+                handed_over.next(&Change { stays: vec![true; 2], leaves: vec![leaves, false], settles: true, ..Change::default() });
+            node.on_message(at(1_003), OURS, &Message::Commit(Box::new(handed_over.clone())), &mut Nowhere);
+            assert!(handed_over.is_dispensable(0) == leaves && node.view() == Some(&handed_over));
+            [OURS, THEIRS].into_iter().for_each(|link| node.on_closed(at(1_004), link, &mut Nowhere));
+            for ms in (1_010..9_000).step_by(100) {
+                node.on_tick(at(ms), &mut Nowhere);
+                node.on_dial_failed(at(ms), MemberId(1), false, &mut Nowhere);
+            }
+            assert_eq!(node.view().map(|view| view.epoch > handed_over.epoch), Some(!leaves));
+        }
+    }
+
         assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
         let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
         let pulse = Pulse { number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };

@@ -347,7 +347,11 @@ impl Node {
     #[must_use]
     pub fn has_left(&self) -> bool {
         let Some(pact) = &self.pact else { return true };
-        let leaves = |id: MemberId| pact.pulse_of(id).is_some_and(|pulse| pulse.leaves);
+        // What a former life said of itself its next one, not met yet, has not said.
+        let leaves = |id: MemberId| {
+            let met = pact.ties.get(id.index()).map_or(0, |tie| tie.ended_life + 1);
+            self.membership.get(id).card.incarnation <= met && pact.pulse_of(id).is_some_and(|pulse| pulse.leaves)
+        };
         // Who has greeted us is there, and so is who takes part in our view, or in the first one that we have accepted, even if our own dial has
         // not reached that life yet.
         let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
