@@ -323,6 +323,7 @@ impl Node {
         let view = match proposal.unfinished() {
             Some(view) => view.clone(),
             None if is_first => self.first_view(&proposal),
+            None if self.leaves_nobody(&proposal) => return,
             // Somebody has ended who was there when this was begun.
             None if !self.mistakes().no_last_wait && self.is_put_off(now.mono, |seat| self.stays(&proposal, seat)) => return,
             None => self.next_view(&proposal, now.mono),
@@ -334,6 +335,12 @@ impl Node {
     fn stays(&self, proposal: &Proposal, seat: usize) -> bool {
         let has_promised = |pact: &Pact| proposal.promises.contains_key(&pact.seats[seat]) && !pact.has_ended(seat, &self.membership);
         self.pact.as_ref().is_some_and(has_promised)
+    }
+
+    /// Are all who stay such as leave, and have handed over what they had? Then who has it is waited for: without it, they have nothing.
+    fn leaves_nobody(&self, proposal: &Proposal) -> bool {
+        let Some((_, view)) = self.pact.as_ref().and_then(Pact::with_view) else { return false };
+        view.up().all(|seat| view.is_dispensable(seat) || !self.stays(proposal, seat))
     }
 
     /// What comes after the present view, by what was promised.
@@ -967,13 +974,6 @@ mod tests {
     }
 
     #[test]
-    fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
-        let (mut node, view) = seated(8002, 8001);
-        node.leave();
-        node.lose_seat(at(1_003), &mut Nowhere);
-        let commit = |view: View| Message::Commit(Box::new(view));
-        node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
-    #[test]
     fn who_leaves_does_not_take_a_former_life_for_the_one_that_it_has_not_met() {
         for is_new_life in [false, true] {
             let (mut node, view) = seated(8001, 8002);
@@ -1006,6 +1006,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_has_given_up_its_seat_does_not_leave_before_a_view_without_it() {
+        let (mut node, view) = seated(8002, 8001);
+        node.leave();
+        node.lose_seat(at(1_003), &mut Nowhere);
+        let commit = |view: View| Message::Commit(Box::new(view));
+        node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
         assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
         let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
         let pulse = Pulse { number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };
