@@ -30,6 +30,7 @@ impl World {
         }
         let Some(process) = &self.hosts[host].process else { return Ok(()) };
         if process.leaving_for(self.now) > LEFT_WITHIN_US {
+            self.ended_at = self.now;
             return self.end_process(host);
         }
         let serves = process.node.is_serving(self.hosts[host].read_clock(self.now).mono);

@@ -59,6 +59,8 @@ pub struct World {
     pub allowance: Allowance,
     /// Is none of its copies left but on disks?
     pub is_out: bool,
+    /// When a node that had not left in time was ended: that is as good as a fault.
+    pub ended_at: u64,
     clients: Clients,
     pub clients_act: bool,
     is_calm: bool,
@@ -96,6 +98,7 @@ impl World {
             losses: Losses::default(),
             allowance: Allowance::Nothing,
             is_out: false,
+            ended_at: 0,
             clients: Clients::new(&options),
             clients_act: false,
             is_calm: false,
@@ -432,8 +435,9 @@ impl World {
         let within = if self.options.is_mirrored() { MIRRORED_WITHIN_US } else { WHOLE_WITHIN_US };
         let mut mend_at = self.now + MEND_EVERY_US;
         while let Err(finding) = self.check_whole() {
-            if self.now > began + within {
-                return found(format!("{} ms after the last fault, {}", (self.now - began) / MS, finding.what));
+            let since = began.max(self.ended_at);
+            if self.now > since + within {
+                return found(format!("{} ms after the last fault, {}", (self.now - since) / MS, finding.what));
             }
             if self.now >= mend_at {
                 mend_at = self.now + MEND_EVERY_US;
