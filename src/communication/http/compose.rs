@@ -146,9 +146,8 @@ impl Form {
             Reply::Stored { version, old } => {
                 let response = match old {
                     Some(old) if old.len() <= LONGEST_OLD => Response::new(OK, BYTES, old),
-                    Some(_) => Response::new(NO_CONTENT, NOTHING, b""),
-                    None if self.without_old => Response::new(NO_CONTENT, NOTHING, b""),
-                    None => Response::new(CREATED, TEXT, b"--saved--"),
+                    None if !self.without_old => Response::new(CREATED, TEXT, b"--saved--"),
+                    Some(_) | None => Response::new(NO_CONTENT, NOTHING, b""),
                 };
                 self.write(&Response { etag: Some(*version), ..response }, output);
             }
