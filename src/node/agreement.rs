@@ -583,7 +583,6 @@ pub(super) fn epochs_apart(lineage: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-
     use super::super::Settings;
     use super::super::command::{Admin, Expiry, Request};
     use super::super::driver::ClientId;

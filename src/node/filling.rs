@@ -127,16 +127,16 @@ impl Job {
         let mut entries = cache.len_around(from, last);
         while last < to && is_unit((from, last + 1)) {
             let next = end_of_partition(last + 1).min(to);
-            entries += cache.len_around(last + 1, next);
-            if entries > COMPARED_TOGETHER {
+            let more = cache.len_around(last + 1, next);
+            if entries + more > COMPARED_TOGETHER {
                 break;
             }
-            last = next;
+            (last, entries) = (next, entries + more);
         }
         if last < to {
             self.units.push_front((last + 1, to));
         }
-        Some(((from, last), cache.len_around(from, last)))
+        Some(((from, last), entries))
     }
 
     fn is_done(&self) -> bool {
