@@ -8,7 +8,7 @@
 # Any FAILED, or a run in which nothing ran, is the script's own failure. docs/clients.md says what was run with which versions.
 #
 # What the programs need lies in INTEROP_DIR, target/interop if unset: a Python venv from PyPI, node_modules from npm, crates, logs, the
-# nodes' journals. What only Debian has (PHP, Ruby, Perl, Go, nginx, Bazel, Gradle) is installed by apt-get, if it is missing and this runs as
+# nodes' journals. What only Debian has (PHP, Ruby, Perl, Go, Spring, nginx, Bazel, Gradle) is installed by apt-get, if it is missing and this runs as
 # root; nothing is ever fetched from elsewhere. The pool is utils/cluster.sh's, on free ports, and is ended with this script, whatever ends it
 # but SIGKILL.
 set -u
@@ -33,8 +33,8 @@ PYTHON_PACKAGES="pymemcache pylibmc python-memcached aiomcache redis django djan
 NODE_PACKAGES="redis ioredis keyv @keyv/redis @keyv/memcache memjs memcached express express-session connect-redis"
 DEBIAN_PACKAGES="ruby-dalli ruby-redis ruby-activesupport php-cli php-memcached php-redis php-symfony-cache php-psr-simple-cache
     php-illuminate-cache php-illuminate-redis libcache-memcached-fast-perl libredis-perl golang-go golang-github-bradfitz-gomemcache-dev
-    golang-github-gomodule-redigo-dev golang-gopkg-redis.v5-dev libspymemcached-java default-jdk-headless nginx-light curl ccache gcc
-    bazel-bootstrap gradle libmemcached-tools redis-tools"
+    golang-github-gomodule-redigo-dev golang-gopkg-redis.v5-dev libspymemcached-java libspring-context-java libaopalliance-java
+    libcommons-logging-java default-jdk-headless nginx-light curl ccache gcc bazel-bootstrap gradle libmemcached-tools redis-tools"
 
 ran=0
 failed=0
@@ -162,6 +162,7 @@ python() { echo "$dir/venv/bin/python"; }
 of_python() { echo "$(python) -c 'from importlib.metadata import version as v; print(*(n + \" \" + v(n) for n in \"$1\".split()))'"; }
 of_node() { echo "node -e '\"$1\".split(\" \").forEach(n => console.log(n, require(process.env.NODE_PATH + \"/\" + n + \"/package.json\").version))'"; }
 of_rust() { echo "test -x $dir/rust/target/debug/use_$1 && awk -F '\"' '/^name = / { name = \$2 } /^version = / && name == \"$1\" { print name, \$2 }' $dir/rust/Cargo.lock"; }
+jars() { printf '/usr/share/java/%s.jar:' "$@"; }
 of_debian() { echo "dpkg-query -W -f '\${Package} \${Version} ' $1"; }
 
 # --- the run ---
@@ -209,6 +210,7 @@ client gomemcache "$(of_debian 'golang-go golang-github-bradfitz-gomemcache-dev'
 client redigo "$(of_debian 'golang-go golang-github-gomodule-redigo-dev')" go run "$here/go/use_redigo.go" $nodes
 client go-redis "$(of_debian 'golang-go golang-gopkg-redis.v5-dev')" go run "$here/go/use_go_redis.go" $nodes
 client spymemcached "$(of_debian libspymemcached-java)" java -cp /usr/share/java/spymemcached.jar "$here/java/Spymemcached.java" $nodes
+client spring "$(of_debian 'libspring-context-java libspymemcached-java')" java -cp "$(jars spring3-{aop,beans,context,core,expression} commons-logging aopalliance spymemcached)" "$here/java/SpringCache.java" $nodes
 client curl "curl --version | head -n 1 | cut -d ' ' -f 1,2" "$here/shell/use_curl.sh" $nodes
 client nginx "command -v nginx >/dev/null && nginx -v 2>&1 | cut -d : -f 2" "$here/shell/use_nginx.sh" $nodes
 client ccache "gcc --version >/dev/null && ccache --version | head -n 1" "$here/shell/use_ccache.sh" $nodes
