@@ -197,7 +197,7 @@ impl Writer<'_> {
                 self.array(4).number(kind::DECLARE).text(name).number(*incarnation).number(u64::from(*dead))
             }
             Message::Prepare { base, ballot } => self.array(3).number(kind::PREPARE).view_id(*base).number(*ballot),
-            Message::Promise(promise) => self.array(7).number(kind::PROMISE).promise(promise),
+            Message::Promise(promise) => self.array(9).number(kind::PROMISE).promise(promise),
             Message::Outbid { base, ballot } => self.array(3).number(kind::OUTBID).view_id(*base).number(*ballot),
             Message::Accept { base, ballot, view, silent } => {
                 self.array(5).number(kind::ACCEPT).view_id(*base).number(*ballot).view(view).seats(silent)
@@ -240,10 +240,11 @@ impl Writer<'_> {
     }
 
     fn pulse(&mut self, pulse: &Pulse) -> &mut Self {
-        let Pulse { number, view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done, moves } = pulse;
+        let Pulse { life, number, view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done, moves } = pulse;
         let flags = [*takes_part, *is_active, *has_filled, *leaves, *moves];
         let flags = flags.iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
-        self.array(7).number(*number).view_id(*view).number(flags).number(*parent).number(*size).number(*watermark).number(*done)
+        self.array(8).number(*life).number(*number).view_id(*view).number(flags);
+        self.number(*parent).number(*size).number(*watermark).number(*done)
     }
 
     fn seats(&mut self, seats: &[u16]) -> &mut Self {
@@ -253,9 +254,9 @@ impl Writer<'_> {
 
     fn promise(&mut self, promise: &Promise) -> &mut Self {
         let Promise { base, ballot, promised } = promise;
-        let Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } = promised;
+        let Promised { life, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } = promised;
         let flags = [*is_quiet, *has_filled, *leaves, *has_survived].iter().enumerate().map(|(bit, flag)| u64::from(*flag) << bit).sum();
-        self.view_id(*base).number(*ballot).number(accepted.as_ref().map_or(0, |(ballot, _)| *ballot));
+        self.view_id(*base).number(*ballot).number(*life).number(accepted.as_ref().map_or(0, |(ballot, _)| *ballot));
         self.optional_view(accepted.as_ref().map(|(_, view)| view)).number(flags).optional_view(kept.as_ref()).number((*versions).into())
     }
 
@@ -350,7 +351,7 @@ impl<'a> Reader<'a> {
     fn message_of_a_mirrored_pool(&mut self, kind: u64, fields: usize) -> Parse<Message<'a>> {
         Ok(match (kind, fields) {
             (kind::PREPARE, 3) => Message::Prepare { base: self.view_id()?, ballot: self.number()? },
-            (kind::PROMISE, 7) => Message::Promise(Box::new(self.promise()?)),
+            (kind::PROMISE, 9) => Message::Promise(Box::new(self.promise()?)),
             (kind::OUTBID, 3) => Message::Outbid { base: self.view_id()?, ballot: self.number()? },
             (kind::ACCEPT, 5) => {
                 let (base, ballot, view) = (self.view_id()?, self.number()?, Box::new(self.view()?));
@@ -394,11 +395,11 @@ impl<'a> Reader<'a> {
     }
 
     fn pulse(&mut self) -> Parse<Pulse> {
-        self.array_of(7)?;
-        let (number, view, flags) = (self.number()?, self.view_id()?, self.number()?);
+        self.array_of(8)?;
+        let (life, number, view, flags) = (self.number()?, self.number()?, self.view_id()?, self.number()?);
         let (parent, size, watermark, done) = (self.number()?, self.number()?, self.number()?, self.number()?);
         let [takes_part, is_active, has_filled, leaves, moves] = [0, 1, 2, 3, 4].map(|bit| flags >> bit & 1 == 1);
-        Ok(Pulse { number, view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done, moves })
+        Ok(Pulse { life, number, view, takes_part, is_active, has_filled, leaves, parent, size, watermark, done, moves })
     }
 
     fn seats(&mut self) -> Parse<Vec<u16>> {
@@ -407,11 +408,11 @@ impl<'a> Reader<'a> {
     }
 
     fn promise(&mut self) -> Parse<Promise> {
-        let (base, ballot, accepted_in) = (self.view_id()?, self.number()?, self.number()?);
+        let (base, ballot, life, accepted_in) = (self.view_id()?, self.number()?, self.number()?, self.number()?);
         let accepted = self.optional_view()?.map(|view| (accepted_in, view));
         let (flags, kept, versions) = (self.number()?, self.optional_view()?, self.number_u32()?);
         let [is_quiet, has_filled, leaves, has_survived] = [0, 1, 2, 3].map(|bit| flags >> bit & 1 == 1);
-        Ok(Promise { base, ballot, promised: Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } })
+        Ok(Promise { base, ballot, promised: Promised { life, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions } })
     }
 
     fn tag(&mut self) -> Parse<Option<Tag<'a>>> {
@@ -580,6 +581,7 @@ mod tests {
         let id = ViewId { lineage: 9 << 40, epoch: 7 };
         let view = View::first((9 << 40, 7), 2, &[card(8001), card(8002)], &[card(8003)], Past::Lost);
         let pulse = Pulse {
+            life: 8 << 30,
             number: 9,
             view: id,
             takes_part: true,
@@ -591,6 +593,7 @@ mod tests {
             ..Pulse::default()
         };
         let promised = Promised {
+            life: 8 << 30,
             accepted: Some((4, view.clone())),
             is_quiet: true,
             has_filled: false,

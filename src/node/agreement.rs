@@ -33,6 +33,7 @@ impl Node {
     pub(super) fn pulse(&self, now: Mono) -> Pulse {
         let Some(pact) = &self.pact else { return Pulse::default() };
         Pulse {
+            life: self.me().incarnation,
             view: pact.id,
             takes_part: pact.me.is_some(),
             is_active: pact.me.is_some() && pact.is_serving(now),
@@ -58,8 +59,9 @@ impl Node {
         let Some(pact) = &mut self.pact else { return };
         let is_same = pulse.view == pact.id;
         let tie = pact.tie(member);
-        if pulse.number < tie.pulse.number {
-            return; // it comes on the other link of the two, and was said before
+        // A link of a life that has ended may still hold what it said; and of two links, one what was said before.
+        if pulse.life <= tie.ended_life || pulse.number < tie.pulse.number {
+            return;
         }
         tie.pulse = *pulse;
         tie.has_sat |= is_same && pulse.takes_part;
@@ -262,13 +264,14 @@ impl Node {
         let is_up = |member: MemberId| self.membership.get(member).standing == Standing::Up && self.peers[member.index()].link().is_some();
         let waits_for_nobody = is_quiet || !self.mirroring.waits_for_any(is_up);
         let (has_filled, is_first) = (self.pulse(now.mono).has_filled, base == ViewId::default());
+        let life = self.me().incarnation;
         let Some(pact) = &mut self.pact else { return };
         let Some((link, ballot, _)) = pact.owed_promise.take_if(|(_, _, until)| waits_for_nobody || now.mono >= *until) else { return };
         // A first view that is known here, and by which this node has no part, has been acted on: it is not to be finished, but followed.
         let accepted = pact.acceptor.accepted().filter(|(_, view)| !forgets && view.id() != pact.id).cloned();
         let kept = pact.kept.clone().filter(|_| is_first);
         let (leaves, has_survived) = (pact.wants.leaves, pact.has_survived);
-        let promised = Promised { accepted, is_quiet, has_filled, leaves, kept, has_survived, versions };
+        let promised = Promised { life, accepted, is_quiet, has_filled, leaves, kept, has_survived, versions };
         match link {
             Some(link) => out.send(link, &Message::Promise(Box::new(Promise { base, ballot, promised }))),
             None => {
@@ -316,7 +319,10 @@ impl Node {
         let waits_for =
             |member: &MemberId| !proposal.promises.contains_key(member) && self.membership.get(*member).standing == Standing::Up;
         let is_heard = !proposal.asked.iter().any(waits_for) || (!is_first && now.mono >= proposal.began.plus(PATIENCE_MS));
-        let enough = if is_first { proposal.is_heard() } else { is_heard && self.decides(has_promised) };
+        // What a former life has promised binds nobody, and what it had its next one may not have.
+        let lives = |(member, promised): (&MemberId, &Promised)| promised.life == self.membership.get(*member).card.incarnation;
+        let enough =
+            if is_first { proposal.is_heard() && proposal.promises.iter().all(lives) } else { is_heard && self.decides(has_promised) };
         if !enough {
             return;
         }
@@ -600,7 +606,7 @@ mod tests {
 
     /// What comes with the promise of a node that has accepted nothing.
     fn promised() -> Promised {
-        Promised { accepted: None, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: true, versions: 0 }
+        Promised { life: 7, accepted: None, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: true, versions: 0 }
     }
 
     /// Keeps the views that are told.
@@ -664,7 +670,7 @@ mod tests {
         let id = view.id();
         let mut pings = Overheard(Vec::new(), |message| if let Message::Ping { number, .. } = message { Some(*number) } else { None });
         node.on_message(at(1_002), OURS, &Message::Commit(Box::new(view)), &mut pings);
-        let pulse = || Pulse { number: 1, view: id, takes_part: true, ..Pulse::default() };
+        let pulse = || Pulse { life: 7, number: 1, view: id, takes_part: true, ..Pulse::default() };
         for number in pings.0 {
             node.on_message(at(1_003), OURS, &Message::Pong { number, grant: Some(id), pulse: pulse() }, &mut Nowhere);
         }
@@ -729,12 +735,24 @@ mod tests {
     #[test]
     fn what_was_said_before_does_not_count_behind_what_was_said_later() {
         let (mut node, view) = seated(8002, 8001);
-        let later = Pulse { number: 2, view, takes_part: true, ..Pulse::default() };
-        let before = Pulse { number: 1, ..Pulse::default() };
+        let later = Pulse { life: 7, number: 2, view, takes_part: true, ..Pulse::default() };
+        let before = Pulse { life: 7, number: 1, ..Pulse::default() };
         node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse: later }, &mut Nowhere);
         node.on_message(at(1_003), OURS, &Message::Pong { number: 1, grant: None, pulse: before }, &mut Nowhere);
         node.on_tick(at(1_003), &mut Nowhere);
         assert_eq!(node.view().map(View::id), Some(view), "it has not lost its seat");
+    }
+
+    #[test]
+    fn what_a_life_said_before_it_ended_is_not_taken_for_what_its_next_one_says() {
+        let ((mut node, view), theirs_again) = (seated(8001, 8002), LinkId(THEIRS.0 + 1));
+        let introduction = Introduction { me: testing::card(8002, 8), ..introduction(8002, 2) };
+        node.on_message(at(1_003), theirs_again, &Message::Hello(introduction), &mut Nowhere);
+        let outside = |life| Pulse { life, number: 9, view, takes_part: false, ..Pulse::default() };
+        node.on_message(at(1_003), OURS, &Message::Pong { number: 1, grant: None, pulse: outside(7) }, &mut Nowhere);
+        assert_eq!(node.newcomer(Mono(1_003)), None, "it may not know the view");
+        node.on_message(at(1_004), theirs_again, &Message::Ping { number: 1, pulse: outside(8) }, &mut Nowhere);
+        assert_eq!(node.newcomer(Mono(1_004)).map(|card| card.incarnation), Some(8));
     }
 
     #[test]
@@ -768,7 +786,7 @@ mod tests {
     #[test]
     fn who_knows_the_view_and_has_no_part_in_it_gives_way_to_the_next_view() {
         let (mut node, view) = seated(8001, 8002);
-        let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
+        let pulse = Pulse { life: 7, number: 1, view, takes_part: false, ..Pulse::default() };
         node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
         node.on_tick(at(1_003), &mut Nowhere);
         let next = node.view().expect("it goes on");
@@ -778,7 +796,7 @@ mod tests {
     #[test]
     fn no_pool_begins_without_who_is_heard_to_have_a_seat_whatever_is_said_of_it() {
         let ping = |takes_part| {
-            let pulse = Pulse { number: 1, view: view_of_both().id(), takes_part, ..Pulse::default() };
+            let pulse = Pulse { life: 7, number: 1, view: view_of_both().id(), takes_part, ..Pulse::default() };
             Message::Ping { number: 1, pulse }
         };
         for (takes_part, says_first) in [(false, false), (true, false), (true, true)] {
@@ -801,9 +819,30 @@ mod tests {
         let (mut node, view) = seated(8002, 8001);
         node.lose_seat(at(1_003), &mut Nowhere);
         for (number, takes_part, since) in [(1, true, 2_001), (2, true, 2_002), (3, false, 2_002)] {
-            let pulse = Pulse { number, view, takes_part, ..Pulse::default() };
+            let pulse = Pulse { life: 7, number, view, takes_part, ..Pulse::default() };
             node.on_message(at(2_000 + number), THEIRS, &Message::Ping { number, pulse }, &mut Nowhere);
             assert_eq!(node.pact.as_ref().map(|pact| pact.seatless_since), Some(Mono(since)));
+        }
+    }
+
+    #[test]
+    fn a_first_view_is_not_made_of_what_a_former_life_has_promised() {
+        for returns in [false, true] {
+            let mut node = connected(8001, 8002);
+            let pulse = Pulse { life: 7, number: 1, ..Pulse::default() };
+            node.on_message(at(1_002), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
+            let mut asked =
+                Overheard(Vec::new(), |message| if let Message::Prepare { ballot, .. } = message { Some(*ballot) } else { None });
+            node.on_tick(at(1_003), &mut asked);
+            if returns {
+                let introduction = Introduction { me: testing::card(8002, 8), ..introduction(8002, 2) };
+                node.on_message(at(1_004), LinkId(THEIRS.0 + 1), &Message::Hello(introduction), &mut Nowhere);
+            }
+            let mut views =
+                Overheard(Vec::new(), |message| if let Message::Accept { view, .. } = message { Some(view.id()) } else { None });
+            let promise = Promise { base: ViewId::default(), ballot: asked.0[0], promised: promised() };
+            node.on_message(at(1_005), OURS, &Message::Promise(Box::new(promise)), &mut views);
+            assert_eq!(views.0.is_empty(), returns);
         }
     }
 
@@ -842,7 +881,7 @@ mod tests {
         let settled = view_of_both().next(&leaves()).next(&Change { settles: true, ..leaves() });
         assert!(settled.is_dispensable(1) && !settled.is_dispensable(0));
         let relieved = settled.next(&Change { stays: vec![true, false], ..Change::default() });
-        let mut pulse = Pulse { number: 1, view: settled.id(), takes_part: true, ..Pulse::default() };
+        let mut pulse = Pulse { life: 7, number: 1, view: settled.id(), takes_part: true, ..Pulse::default() };
         for (view, ends) in [(settled, false), (relieved, true)] {
             pulse = Pulse { number: pulse.number + 1, ..pulse };
             node.on_message(at(1_003), OURS, &Message::Commit(Box::new(view.clone())), &mut Nowhere);
@@ -965,7 +1004,7 @@ mod tests {
     fn who_leaves_with_all_others_waits_for_the_view_that_it_has_promised_to_help_with() {
         let (mut node, view) = seated(8001, 8002);
         node.leave();
-        let pulse = Pulse { number: 1, view, takes_part: true, leaves: true, ..Pulse::default() };
+        let pulse = Pulse { life: 7, number: 1, view, takes_part: true, leaves: true, ..Pulse::default() };
         node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
         assert!(node.has_left(), "nobody stays");
         node.on_message(at(1_004), THEIRS, &Message::Prepare { base: view, ballot: 1 << 20 }, &mut Nowhere);
@@ -977,7 +1016,7 @@ mod tests {
         for is_new_life in [false, true] {
             let (mut node, view) = seated(8001, 8002);
             node.leave();
-            let pulse = Pulse { number: 1, view, takes_part: true, leaves: true, ..Pulse::default() };
+            let pulse = Pulse { life: 7, number: 1, view, takes_part: true, leaves: true, ..Pulse::default() };
             node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
             if is_new_life {
                 node.membership.learn(&testing::card(8002, 8), Mono(1_004));
@@ -1014,7 +1053,7 @@ mod tests {
         node.on_message(at(1_004), OURS, &commit(view_of_both()), &mut Nowhere);
         assert_eq!((node.view().map(View::id), node.has_left()), (Some(view), false));
         let without_it = view_of_both().next(&Change { stays: vec![true, false], ..Change::default() });
-        let pulse = Pulse { number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };
+        let pulse = Pulse { life: 7, number: 1, view: without_it.id(), takes_part: true, ..Pulse::default() };
         node.on_message(at(1_005), OURS, &commit(without_it), &mut Nowhere);
         node.on_message(at(1_006), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
         assert!(node.has_left());
@@ -1065,7 +1104,7 @@ mod tests {
         let (mut node, view) = seated(8001, 8002);
         let given = node.view().expect("it has one").versions;
         node.version = Version::start_of(given + 5);
-        let pulse = Pulse { number: 1, view, takes_part: false, ..Pulse::default() };
+        let pulse = Pulse { life: 7, number: 1, view, takes_part: false, ..Pulse::default() };
         node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse }, &mut Nowhere);
         node.on_tick(at(1_003), &mut Nowhere);
         assert_eq!(node.view().map(|view| view.versions), Some(given + 6));

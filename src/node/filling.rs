@@ -538,7 +538,7 @@ mod tests {
         let alone = View::first((77, 5), 2, &[me], &[], Past::Lost);
         node.adopt(at(1_002), alone.next(&view::Change { stays: vec![true], joins: Some(other), ..view::Change::default() }), &mut said);
         let view = node.view().expect("it has one").id();
-        let pulse = Pulse { number: 1, view, takes_part: true, ..Pulse::default() };
+        let pulse = Pulse { life: 8, number: 1, view, takes_part: true, ..Pulse::default() };
         node.on_message(at(1_003), link, &Message::Pong { number: 1, grant: None, pulse }, &mut said);
         node.on_tick(at(1_010), &mut said);
         let job = node.filling.jobs.get_mut(&MemberId(1)).expect("it owns all, and fills the other");

@@ -21,7 +21,7 @@ use crate::topology::membership::Card;
 use crate::topology::view::{View, ViewId};
 
 /// The version of this vocabulary. Nodes that differ refuse each other.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// Bytes of a [`Nonce`].
 pub const NONCE_BYTES: usize = 16;
@@ -232,6 +232,8 @@ impl Message<'_> {
 /// How it is with a node, said with every ping and pong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulse {
+    /// Whose it is: the life of the node that says it.
+    pub life: u64,
     /// Grows with each that is said: two links do not keep one order.
     pub number: u64,
     /// The view it knows.

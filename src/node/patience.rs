@@ -115,7 +115,7 @@ mod tests {
     }
 
     fn hear(node: &mut Node, now: Now, moves: bool, out: &mut Told) {
-        let pulse = Pulse { number: now.mono.0, moves, ..Pulse::default() };
+        let pulse = Pulse { life: 7, number: now.mono.0, moves, ..Pulse::default() };
         node.on_message(now, LinkId(9), &Message::Pong { number: 0, grant: None, pulse }, out);
         node.on_tick(now, out);
     }

@@ -349,8 +349,8 @@ impl Node {
         let Some(pact) = &self.pact else { return true };
         // What a former life said of itself its next one, not met yet, has not said.
         let leaves = |id: MemberId| {
-            let met = pact.ties.get(id.index()).map_or(0, |tie| tie.ended_life + 1);
-            self.membership.get(id).card.incarnation <= met && pact.pulse_of(id).is_some_and(|pulse| pulse.leaves)
+            let life = self.membership.get(id).card.incarnation;
+            pact.pulse_of(id).is_some_and(|pulse| pulse.life == life && pulse.leaves)
         };
         // Who has greeted us is there, and so is who takes part in our view, or in the first one that we have accepted, even if our own dial has
         // not reached that life yet.

@@ -33,6 +33,8 @@ pub struct Acceptor {
 /// What came of asking for promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promised {
+    /// Who says it: its life.
+    pub life: u64,
     /// What it had accepted, and in which proposal.
     pub accepted: Option<(Ballot, View)>,
     /// Nothing it owns is on its way to a mirror.
@@ -195,8 +197,16 @@ mod tests {
     #[test]
     fn what_was_accepted_in_the_highest_ballot_is_finished() {
         let mut proposal = Proposal::new(ViewId::default(), 30, vec![MemberId(0), MemberId(1)], Mono(0), 100);
-        let promised =
-            |accepted| Promised { accepted, is_quiet: true, has_filled: true, leaves: false, kept: None, has_survived: false, versions: 0 };
+        let promised = |accepted| Promised {
+            life: 7,
+            accepted,
+            is_quiet: true,
+            has_filled: true,
+            leaves: false,
+            kept: None,
+            has_survived: false,
+            versions: 0,
+        };
         proposal.promises.insert(MemberId(0), promised(Some((10, view(1)))));
         assert!(!proposal.is_heard());
         proposal.promises.insert(MemberId(1), promised(Some((20, view(2)))));
