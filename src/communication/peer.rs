@@ -663,6 +663,41 @@ mod tests {
         }
     }
 
+    /// What is behind the first value of MessagePack.
+    fn behind_value(mut bytes: &[u8]) -> &[u8] {
+        use rmp::Marker;
+        let marker = rmp::decode::read_marker(&mut bytes).expect("a value is there");
+        let length = |bytes: &mut &[u8], size: usize| {
+            let (length, rest) = bytes.split_at(size);
+            *bytes = rest;
+            length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte))
+        };
+        let (skipped, values) = match marker {
+            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => (0, 0),
+            Marker::U8 | Marker::I8 => (1, 0),
+            Marker::U16 | Marker::I16 => (2, 0),
+            Marker::U32 | Marker::I32 => (4, 0),
+            Marker::U64 | Marker::I64 => (8, 0),
+            Marker::FixStr(length) => (length.into(), 0),
+            Marker::Bin8 | Marker::Str8 => (length(&mut bytes, 1), 0),
+            Marker::Bin16 | Marker::Str16 => (length(&mut bytes, 2), 0),
+            Marker::Bin32 | Marker::Str32 => (length(&mut bytes, 4), 0),
+            Marker::FixArray(count) => (0, count.into()),
+            Marker::Array16 => (0, length(&mut bytes, 2)),
+            other => panic!("{other:?} is not used"),
+        };
+        (0..values).fold(&bytes[skipped..], |rest, _| behind_value(rest))
+    }
+
+    #[test]
+    fn every_message_is_one_array_of_messagepack() {
+        for message in samples() {
+            let mut bytes = Vec::new();
+            compose(&message, &mut bytes);
+            assert_eq!(behind_value(&bytes[LENGTH_BYTES..]), b"", "{message:?}");
+        }
+    }
+
     #[test]
     fn a_large_value_goes_in_pieces_and_what_it_was_said_with_comes_with_it() {
         let command = Command { key: Cow::Borrowed(b"key"), action: Action::Store(Store::of(vec![7; 5 * PIECE])) };

@@ -47,7 +47,7 @@ impl Writer<'_> {
     fn terms(&mut self, terms: Option<&Terms<'_>>) -> &mut Self {
         let Some(terms) = terms else { return self.nil() };
         let Terms { only, seen_version, stale, empties, create, first, expiry, pieced, media } = terms;
-        self.array(8).guard(only.as_ref()).optional_number(seen_version.map(|version| version.0));
+        self.array(7).guard(only.as_ref()).optional_number(seen_version.map(|version| version.0));
         self.number(u64::from(*stale) | u64::from(*empties) << 1 | u64::from(*pieced) << 2);
         self.optional_expiry(*create).written_number(*first).optional_expiry(*expiry).bytes(media)
     }
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         if self.skip_nil() {
             return Ok(None);
         }
-        self.array_of(8)?;
+        self.array_of(7)?;
         let (only, seen_version, marks) = (self.guard()?, self.optional_version()?, self.number()?);
         let (create, first, expiry) = (self.optional_expiry()?, self.written_number()?, self.optional_expiry()?);
         let (stale, empties, pieced) = (marks & 1 != 0, marks & 2 != 0, marks & 4 != 0);
