@@ -28,7 +28,11 @@ impl Node {
         };
         let lives = |seat: usize| Some(seat) == pact.me || !(pact.has_ended(seat, &self.membership) || pact.has_departed(seat));
         if !view.decides(lives, |seat| self.is_excused(seat)) {
-            log::warn!("too many nodes of view {} have ended for the others to decide: this node waits for them", pact.id.epoch);
+            let (epoch, wait_ms) = (pact.id.epoch, self.settings.boot_wait_ms);
+            log::warn!(
+                "too many nodes of view {epoch} have ended for the others to decide: this node waits for them, {wait_ms} ms before it begins \
+                empty; `dead` of those who have done nothing alone makes it go on with what it has"
+            );
             self.lose_seat(now, out);
         }
     }

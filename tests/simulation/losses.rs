@@ -74,6 +74,13 @@ impl Losses {
     }
 }
 
+/// Does `newest` begin with nothing although somebody lives who took part in the view `before`? That is right if those who have ended since
+/// may have gone on by themselves: in a pool of two, the one with the lower name.
+pub fn begins_in_doubt(newest: &View, before: &View, lives: impl Fn(&Card) -> bool) -> bool {
+    let begins = newest.lineage != before.lineage && newest.epoch == newest.began && newest.parent == 0;
+    begins && !newest.first_only && before.decides(|seat| !lives(&before.seats[seat].card), |_| false)
+}
+
 #[cfg(test)]
 mod tests {
     use spydercache::topology::view::{Change, Past, View};
@@ -113,6 +120,17 @@ mod tests {
         assert_eq!(allowed(&Losses::default(), &out, &[1]), Allowance::Misses);
         let settled = out.next(&Change { stays: vec![true; 4], settles: true, ..Change::default() });
         assert_eq!(allowed(&Losses::default(), &settled, &[1]), Allowance::Nothing);
+    }
+
+    #[test]
+    fn who_is_left_begins_with_nothing_only_if_the_others_may_have_gone_on_by_themselves() {
+        let before = pool(2, 1);
+        let empty = View::first((2, 2), 2, &[card(1)], &[], Past::Lost);
+        for (begins, alive, right) in [(&empty, 1, true), (&empty, 0, false), (&before, 1, false)] {
+            assert_eq!(begins_in_doubt(begins, &before, |card| host_at(card.address) == alive), right);
+        }
+        let warm = View::first((2, 2), 2, &[card(1)], &[], Past::Unknown);
+        assert!(!begins_in_doubt(&warm, &before, |card| host_at(card.address) == 1), "it does not begin with nothing");
     }
 
     #[test]

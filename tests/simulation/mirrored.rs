@@ -12,7 +12,7 @@ use spydercache::topology::view::{Standing, View};
 use crate::clients::{LONGEST_TTL_MS, name_of};
 use crate::finding::{Check, Finding, found};
 use crate::host::{Host, Process, address_of, host_at};
-use crate::losses::Allowance;
+use crate::losses::{Allowance, begins_in_doubt};
 use crate::options::{Fault, MS};
 use crate::views::Departure;
 use crate::world::World;
@@ -52,13 +52,14 @@ impl World {
         let hosts = &self.hosts;
         let is_there = |card: &Card| lives(&hosts[host_at(card.address)], card);
         let stays = |card: &Card| view.seat_up(&card.name, card.incarnation).is_some() && is_there(card);
+        let is_in_doubt = before.as_ref().is_some_and(|before| begins_in_doubt(view, before, is_there));
         let before = before.filter(|before| before.lineage == view.lineage);
         // Who is thrown out of a pool that comes back has not been left alone, whatever the weather.
         let throws_out = |before: &View| before.settled.iter().any(|settled| is_there(&settled.card) && !stays(&settled.card));
         if before.as_ref().is_some_and(throws_out) {
             self.losses.disturb();
         }
-        let between = before.map(|before| self.losses.allowance(&before, host_of, stays));
+        let between = before.map(|before| self.losses.allowance(&before, host_of, stays)).or(is_in_doubt.then_some(Allowance::Misses));
         self.note(&number, |_| line);
         // A node alone goes through several views in one turn: what was lost in between shows only here.
         between.into_iter().for_each(|between| self.allow(between));
