@@ -107,9 +107,10 @@ impl Node {
         let card = &self.membership.get(member).card;
         // Who has been given a seat and has not heard of it may be the one without whom nobody serves.
         let has_seat = view.seat_up(&card.name, card.incarnation).is_some();
+        let is_new = pulse.view == ViewId::default() && pulse.life == card.incarnation && has_seat;
         let is_same = pulse.view.lineage == pact.id.lineage && (pulse.takes_part || has_seat);
         let is_parent = pulse.view.lineage == view.parent && pulse.view != ViewId::default() && !pulse.takes_part && has_seat;
-        let is_behind = (is_same || is_parent) && pulse.view.epoch < pact.id.epoch;
+        let is_behind = is_new || (is_same || is_parent) && pulse.view.epoch < pact.id.epoch;
         let is_outside = !pulse.takes_part && pulse.view != pact.id && pact.is_serving(now);
         if let Some(link) = self.peers[member.index()].link().filter(|_| is_behind || (is_outside && pact.me.is_some())) {
             out.send(link, &Message::Commit(Box::new(view.clone())));
@@ -121,10 +122,12 @@ impl Node {
         let life = self.membership.get(member).card.incarnation;
         let pact = self.pact.as_mut().filter(|pact| pact.me.is_some() && !pact.acceptor.is_frozen() && pulse.view == pact.id)?;
         let seat = pact.seat_of(member)?;
-        if pact.view.as_ref()?.seats[seat].card.incarnation != life || !pulse.takes_part {
+        let is_its = pact.view.as_ref()?.seats[seat].card.incarnation == life && pulse.takes_part;
+        let tie = pact.tie(member);
+        if !is_its || tie.ended_life >= life {
             return None;
         }
-        pact.tie(member).grants = Some(now);
+        tie.grants = Some(now);
         Some(pact.id)
     }
 
@@ -319,10 +322,11 @@ impl Node {
         let waits_for =
             |member: &MemberId| !proposal.promises.contains_key(member) && self.membership.get(*member).standing == Standing::Up;
         let is_heard = !proposal.asked.iter().any(waits_for) || (!is_first && now.mono >= proposal.began.plus(PATIENCE_MS));
-        // What a former life has promised binds nobody, and what it had its next one may not have.
-        let lives = |(member, promised): (&MemberId, &Promised)| promised.life == self.membership.get(*member).card.incarnation;
-        let enough =
-            if is_first { proposal.is_heard() && proposal.promises.iter().all(lives) } else { is_heard && self.decides(has_promised) };
+        let enough = if is_first {
+            proposal.is_heard() && self.is_promised_by_the_living(&proposal)
+        } else {
+            is_heard && self.decides(has_promised)
+        };
         if !enough {
             return;
         }
@@ -458,14 +462,21 @@ impl Node {
         self.pay_acceptance(now, out);
     }
 
+    /// Is there nobody any more who would hear of the acceptance that is owed? Whose link is lost may be dead, and if it is not, it asks again.
+    fn is_acceptance_for_nobody(&self) -> bool {
+        let Some(pact) = &self.pact else { return false };
+        let Some(link) = pact.owed_acceptance.as_ref().and_then(|owed| owed.link) else { return false };
+        let seat = |member: MemberId| pact.seat_of(member).filter(|_| pact.me.is_some());
+        let has_ended = |member: MemberId| seat(member).is_some_and(|seat| pact.has_ended(seat, &self.membership));
+        self.greeted.get(&link).is_none_or(|member| has_ended(*member))
+    }
+
     /// Accepts a view and says so, once no lease can run any more that it takes away.
     fn pay_acceptance(&mut self, now: Now, out: &mut dyn Outputs) {
         let base = self.base();
-        // Whose link is lost hears of no acceptance: it may be dead, and if it is not, it asks again.
-        let greeted = &self.greeted;
-        if let Some(pact) = &mut self.pact {
-            pact.owed_acceptance.take_if(|owed| owed.link.is_some_and(|link| !greeted.contains_key(&link)));
-        }
+        let is_for_nobody = self.is_acceptance_for_nobody();
+        let Some(pact) = &mut self.pact else { return };
+        pact.owed_acceptance.take_if(|_| is_for_nobody);
         let owed = self.pact.as_ref().and_then(|pact| pact.owed_acceptance.as_ref());
         if owed.is_none_or(|owed| now.mono < self.when_leases_end(&owed.silent, now.mono)) {
             return;
@@ -717,6 +728,24 @@ mod tests {
     }
 
     #[test]
+    fn who_has_asked_to_accept_and_ended_hears_of_no_acceptance() {
+        for has_ended in [false, true] {
+            let ((mut node, base), mut promises) = (third_of_three(), promises_sent());
+            let next = node.view().expect("it has one").next(&Change { stays: vec![true, false, true], ..Change::default() });
+            let accept = Message::Accept { base, ballot: 1 << 16, view: Box::new(next), silent: vec![1] };
+            node.on_message(at(1_115), THEIRS, &accept, &mut promises);
+            if has_ended {
+                let returned = Introduction { me: testing::card(8001, 8), ..introduction(8001, 3) };
+                node.on_message(at(1_116), LinkId(THEIRS.0 + 1), &Message::Hello(returned), &mut promises);
+            }
+            node.on_tick(at(1_600), &mut promises);
+            node.on_message(at(1_601), THEIRS, &Message::Prepare { base, ballot: 2 << 16 }, &mut promises);
+            node.on_tick(at(2_600), &mut promises);
+            assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_none(), has_ended);
+        }
+    }
+
+    #[test]
     fn who_proposes_a_view_and_sees_another_end_before_it_stands_goes_on_without_it() {
         let (mut node, base) = third_of_three();
         node.propose(at(1_115), &mut Nowhere);
@@ -776,11 +805,26 @@ mod tests {
         node.adopt(at(1_003), forked.clone(), &mut Nowhere);
         assert!(!node.is_serving(Mono(1_003)), "the first of two has to grant it a lease");
         let life = node.membership.learn(&testing::card(8001, 8), Mono(1_003));
-        for (knows, is_told) in [(base.id(), true), (forked.id(), false), (ViewId { lineage: 99, epoch: 1 }, false)] {
+        let (nothing, other) = (ViewId::default(), ViewId { lineage: 99, epoch: 1 });
+        for (knows, says, is_told) in
+            [(base.id(), 8, true), (forked.id(), 8, false), (other, 8, false), (nothing, 8, true), (nothing, 7, false)]
+        {
             let mut commits = views_told();
-            node.tell_view(Mono(1_004), life, &Pulse { view: knows, ..Pulse::default() }, &mut commits);
+            node.tell_view(Mono(1_004), life, &Pulse { life: says, view: knows, ..Pulse::default() }, &mut commits);
             assert_eq!(commits.0 == [forked.id()], is_told);
         }
+    }
+
+    #[test]
+    fn what_a_life_has_said_is_not_said_of_the_next_one_in_its_seat() {
+        let (mut node, _) = seated(8001, 8002);
+        let elsewhere = Pulse { life: 7, number: 1, view: ViewId { lineage: 99, epoch: 1 }, takes_part: true, ..Pulse::default() };
+        node.on_message(at(1_003), THEIRS, &Message::Ping { number: 1, pulse: elsewhere }, &mut Nowhere);
+        let has_departed = |node: &Node| node.pact.as_ref().is_some_and(|pact| pact.has_departed(1));
+        assert!(has_departed(&node));
+        let returned = view_of_both().next(&Change { stays: vec![true, false], joins: Some(testing::card(8002, 8)), ..Change::default() });
+        node.on_message(at(1_004), OURS, &Message::Commit(Box::new(returned)), &mut Nowhere);
+        assert!(node.view().is_some_and(|view| view.seats[1].card.incarnation == 8) && !has_departed(&node));
     }
 
     #[test]
@@ -843,6 +887,23 @@ mod tests {
             let promise = Promise { base: ViewId::default(), ballot: asked.0[0], promised: promised() };
             node.on_message(at(1_005), OURS, &Message::Promise(Box::new(promise)), &mut views);
             assert_eq!(views.0.is_empty(), returns);
+        }
+    }
+
+    #[test]
+    fn a_pool_begins_without_who_speaks_as_an_older_life_than_is_known() {
+        for life in [7, 5] {
+            let mut node = connected(8001, 8002);
+            for ms in (1_010..5_000).step_by(10) {
+                let mut pings =
+                    Overheard(Vec::new(), |message| if let Message::Ping { number, .. } = message { Some(*number) } else { None });
+                node.on_tick(at(ms), &mut pings);
+                for number in pings.0 {
+                    let pulse = Pulse { life, number, ..Pulse::default() };
+                    node.on_message(at(ms), OURS, &Message::Pong { number, grant: None, pulse }, &mut Nowhere);
+                }
+            }
+            assert_eq!(node.view().map(|view| view.up().count()), (life < 7).then_some(1), "a present one has to promise");
         }
     }
 

@@ -41,19 +41,23 @@ impl Node {
     pub(super) fn consider_a_first_view(&mut self, now: Now, out: &mut dyn Outputs) {
         let Some(pact) = self.pact.as_ref().filter(|pact| pact.may_begin()) else { return };
         let others: Vec<(MemberId, Standing)> = self.membership.others().map(|(id, member)| (id, member.standing)).collect();
-        let is_there =
-            |id: MemberId, standing: Standing| standing == Standing::Up && pact.pulse_of(id).is_some_and(|pulse| !pulse.takes_part);
+        let patience = if pact.kept.is_some() { self.settings.boot_wait_ms } else { self.settings.boot_wait_ms.min(FRESH_WAIT_MS) };
+        let is_over = now.mono >= pact.seatless_since.plus(patience);
+        let pulse_of = |id: MemberId| pact.pulse_of(id).filter(|pulse| pulse.life == self.membership.get(id).card.incarnation);
+        let is_there = |id: MemberId, standing: Standing| standing == Standing::Up && pulse_of(id).is_some_and(|pulse| !pulse.takes_part);
+        // An older life than is known speaks there: its clock was set back.
+        let is_of_old = |id: MemberId, standing: Standing| is_over && standing == Standing::Up && pulse_of(id).is_none();
         let is_dispensable = |id: MemberId, standing: Standing| standing != Standing::Up && self.was_out(id);
-        let is_accounted_for =
-            others.iter().all(|(id, standing)| is_there(*id, *standing) || standing.is_away() || is_dispensable(*id, *standing));
+        let is_accounted_for = others.iter().all(|(id, standing)| {
+            is_there(*id, *standing) || standing.is_away() || is_dispensable(*id, *standing) || is_of_old(*id, *standing)
+        });
         let is_complete = others.iter().all(|(id, standing)| {
             is_there(*id, *standing) || matches!(standing, Standing::Down(Reason::Declared | Reason::Unfit | Reason::Unmet))
         });
-        let patience = if pact.kept.is_some() { self.settings.boot_wait_ms } else { self.settings.boot_wait_ms.min(FRESH_WAIT_MS) };
         if self.mistakes().own_journal && pact.kept.is_some() && is_accounted_for {
             return self.propose_first(now, Vec::new(), out);
         }
-        if !is_accounted_for || !(is_complete || now.mono >= pact.seatless_since.plus(patience)) {
+        if !is_accounted_for || !(is_complete || is_over) {
             return;
         }
         let present: Vec<MemberId> = others.iter().filter(|(id, standing)| is_there(*id, *standing)).map(|(id, _)| *id).collect();
@@ -83,6 +87,14 @@ impl Node {
         let ballot = ballot_above(self.pact.as_ref().map_or(0, |pact| pact.ballot_seen), rank as u16);
         asked.push(MemberId::ME);
         self.ask_for_promises(now, ViewId::default(), ballot, asked, out);
+    }
+
+    /// What a life that has ended promised binds nobody, and what it had its next one may not have.
+    pub(super) fn is_promised_by_the_living(&self, proposal: &Proposal) -> bool {
+        proposal.promises.iter().all(|(member, promised)| {
+            let ended = self.pact.as_ref().and_then(|pact| pact.ties.get(member.index())).map_or(0, |tie| tie.ended_life);
+            promised.life == self.membership.get(*member).card.incarnation && promised.life > ended
+        })
     }
 
     /// The first view of those who have promised: from the journals of the last one, if all of its seats are there.

@@ -369,16 +369,22 @@ impl Pact {
     /// Has the life in this seat given it up, or gone over to another succession of views? It does not come back by itself.
     #[must_use]
     pub fn has_departed(&self, seat: usize) -> bool {
-        let tie = self.ties.get(self.seats[seat].index());
-        let is_elsewhere = |tie: &Tie| tie.pulse.view.lineage != self.id.lineage && (tie.pulse.takes_part || tie.has_sat);
-        self.has_given_up(seat) || tie.is_some_and(is_elsewhere)
+        let has_sat = self.ties.get(self.seats[seat].index()).is_some_and(|tie| tie.has_sat);
+        let is_elsewhere = |pulse: &Pulse| pulse.view.lineage != self.id.lineage && (pulse.takes_part || has_sat);
+        self.has_given_up(seat) || self.pulse_in(seat).is_some_and(is_elsewhere)
     }
 
     /// Does the life in this seat know the view, and say that it takes no part in it? Then it waits for a seat in the next one.
     #[must_use]
     pub fn has_given_up(&self, seat: usize) -> bool {
-        let pulse = self.pulse_of(self.seats[seat]).filter(|_| Some(seat) != self.me);
+        let pulse = self.pulse_in(seat).filter(|_| Some(seat) != self.me);
         pulse.is_some_and(|pulse| pulse.view == self.id && !pulse.takes_part)
+    }
+
+    /// What the life in this seat has said of itself last.
+    fn pulse_in(&self, seat: usize) -> Option<&Pulse> {
+        let life = self.view.as_ref()?.seats[seat].card.incarnation;
+        self.pulse_of(self.seats[seat]).filter(|pulse| pulse.life == life)
     }
 
     /// Has it ended while its grant was running?

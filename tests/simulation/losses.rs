@@ -75,10 +75,13 @@ impl Losses {
 }
 
 /// Does `newest` begin with nothing although somebody lives who took part in the view `before`? That is right if those who have ended since
-/// may have gone on by themselves: in a pool of two, the one with the lower name.
+/// may have gone on by themselves, in a pool of two the one with the lower name, and not all of them are back.
 pub fn begins_in_doubt(newest: &View, before: &View, lives: impl Fn(&Card) -> bool) -> bool {
-    let begins = newest.lineage != before.lineage && newest.epoch == newest.began && newest.parent == 0;
-    begins && !newest.first_only && before.decides(|seat| !lives(&before.seats[seat].card), |_| false)
+    let begins = newest.lineage != before.lineage && newest.epoch == newest.began && newest.parent == 0 && !newest.first_only;
+    let has_ended = |seat: usize| !lives(&before.seats[seat].card);
+    let is_back = |seat: usize| newest.seat(&before.seats[seat].card.name).is_some_and(|seat| newest.seats[seat].is_up());
+    let may_have_gone_on = before.decides(has_ended, |_| false) && before.up().any(|seat| has_ended(seat) && !is_back(seat));
+    begins && may_have_gone_on && !before.up().all(has_ended)
 }
 
 #[cfg(test)]
@@ -129,6 +132,9 @@ mod tests {
         for (begins, alive, right) in [(&empty, 1, true), (&empty, 0, false), (&before, 1, false)] {
             assert_eq!(begins_in_doubt(begins, &before, |card| host_at(card.address) == alive), right);
         }
+        assert!(!begins_in_doubt(&empty, &before, |_| false), "nobody is left");
+        let both = View::first((2, 2), 2, &[card(0), card(1)], &[], Past::Lost);
+        assert!(!begins_in_doubt(&both, &before, |card| host_at(card.address) == 1), "the other is back");
         let warm = View::first((2, 2), 2, &[card(1)], &[], Past::Unknown);
         assert!(!begins_in_doubt(&warm, &before, |card| host_at(card.address) == 1), "it does not begin with nothing");
     }
