@@ -4,8 +4,8 @@
 //! connection (at once), or when it has been silent for too long. A link that merely closes proves nothing: it is dialled again at once,
 //! and what that brings decides. A node that returns greets us by itself, so nobody has to wait for a back-off, nor for a person.
 //!
-//! A greeting carries the cards of those one knows to be up; new ones are dialled and told to the others. So the pool learns a new
-//! node from the one it was connected to, and the new node learns the pool.
+//! A greeting carries the cards of those one knows to be up; new ones are dialled and told to the others, and so is who comes up again.
+//! So the pool learns a new node from the one it was connected to, and the new node learns the pool.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -308,6 +308,12 @@ impl Node {
         let card = &self.membership.get(member).card;
         let (up, all) = (self.membership.count_up(), self.membership.len());
         info!("{} (node {}) is {}, it was {}: {up} of {all} nodes up", card.name, card.node_id, standing.word(), before.word());
+        if standing == Standing::Up && self.pact.is_none() {
+            // Who greeted us while it was down has not heard of it; a view tells of it by itself.
+            let news = Message::Members(vec![card.clone()]);
+            let others = self.peers.iter().enumerate().filter(|(index, _)| *index != member.index());
+            others.filter_map(|(_, peer)| peer.link()).for_each(|link| out.send(link, &news));
+        }
         self.reroute_if_moved(now, out);
         self.end_flushes_without(member, standing, out);
     }
@@ -415,6 +421,7 @@ mod tests {
         hung_up: Vec<LinkId>,
         replies: Vec<(u64, String)>,
         flushes: Vec<(LinkId, crate::node::message::RequestId)>,
+        told: Vec<(LinkId, String)>,
     }
 
     impl Outputs for Orders {
@@ -424,6 +431,9 @@ mod tests {
         fn send(&mut self, link: LinkId, message: &Message<'_>) {
             if let Message::Flush { id, .. } = message {
                 self.flushes.push((link, *id));
+            }
+            if let Message::Members(cards) = message {
+                self.told.extend(cards.iter().map(|card| (link, card.name.clone())));
             }
         }
         fn dial(&mut self, member: MemberId, address: SocketAddr) {
@@ -457,6 +467,17 @@ mod tests {
         node.on_message(at(1_562), link, &Message::Welcome(introduction(card(8002, 7))), &mut out);
         node.on_dial_failed(at(1_563), member, false, &mut out);
         assert_eq!(node.membership().get(member).standing, Standing::Up);
+    }
+
+    #[test]
+    fn who_greeted_while_another_was_down_hears_of_it_when_it_is_up() {
+        let (mut node, mut out) = (node(&[8002, 8003]), Orders::default());
+        node.on_tick(at(1_000), &mut out);
+        node.on_dialled(at(1_001), MemberId(1), LinkId(9), &mut out);
+        node.on_message(at(1_002), LinkId(9), &Message::Welcome(introduction(card(8002, 7))), &mut out);
+        node.on_dialled(at(1_003), MemberId(2), LinkId(10), &mut out);
+        node.on_message(at(1_004), LinkId(10), &Message::Welcome(introduction(card(8003, 7))), &mut out);
+        assert!(out.told.contains(&(LinkId(9), card(8003, 7).name)), "{:?}", out.told);
     }
 
     #[test]
