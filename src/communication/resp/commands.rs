@@ -218,6 +218,11 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Spec> {
 }
 
 impl Spec {
+    /// Is this its name, however it is written?
+    pub(super) fn is_called(&self, name: &[u8]) -> bool {
+        name.eq_ignore_ascii_case(self.name.as_bytes())
+    }
+
     /// May it be called before the password was shown?
     pub(super) fn is_for_strangers(&self) -> bool {
         matches!(self.name, "auth" | "hello" | "quit" | "reset")
@@ -232,6 +237,7 @@ impl Spec {
 
 impl<'a> Call<'a> {
     /// The next word.
+    #[inline]
     pub(super) fn words<const N: usize>(&self) -> Result<[&'a [u8]; N], Refusal> {
         let mut args = self.args;
         let mut words = [&b""[..]; N];

@@ -23,6 +23,7 @@ pub(super) struct Database(pub u8);
 
 impl Database {
     /// The key as it stands in the pool.
+    #[inline]
     pub(super) fn stored<'a>(self, key: &'a [u8]) -> Cow<'a, [u8]> {
         match (self.0, key.first()) {
             (0, Some(first)) if *first > 1 || (*first == 1 && !key.starts_with(ESCAPE)) => Cow::Borrowed(key),

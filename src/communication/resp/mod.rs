@@ -51,7 +51,7 @@ mod watch;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use self::commands::{Call, Each, LONGEST_NAME, Step, find, unknown};
+use self::commands::{Call, Each, LONGEST_NAME, Spec, Step, find, unknown};
 use self::compose::{Kind, NO_AUTH, OK, error};
 use self::frame::{Args, Frame, Framer, array_of_line, push_header, string_at_front};
 use self::session::Session;
@@ -96,6 +96,8 @@ pub struct Parser {
     looking: Option<usize>,
     /// A command of several steps is on its way.
     course: Option<Course>,
+    /// What was called last, which is most often called again.
+    last: Option<&'static Spec>,
 }
 
 /// So many requests of a command of several keys are still to come.
@@ -210,7 +212,9 @@ impl Parser {
     fn command<'a>(&mut self, bytes: &'a [u8], mut args: Args<'a>) -> Parsed<'a> {
         let words = args.len();
         let name = args.next().unwrap_or_default();
-        let refused = match find(name) {
+        let known = self.last.filter(|last| last.is_called(name)).or_else(|| find(name));
+        self.last = known;
+        let refused = match known {
             None => unknown(name, args),
             Some(spec) if !spec.takes(words) => Call { spec, args }.wrong_number(),
             Some(spec) if self.session.access == Access::Stranger && !spec.is_for_strangers() => Cow::Borrowed(NO_AUTH),

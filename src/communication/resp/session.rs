@@ -52,6 +52,7 @@ impl Session {
     }
 
     /// A request about `key`, as it is called in the present database.
+    #[inline]
     pub(super) fn ask<'a>(&self, key: &'a [u8], action: Action<'a>, kind: Kind) -> Handled<'a> {
         let key = self.database.stored(key);
         self.check_stored(&key)?;
