@@ -816,6 +816,20 @@ mod tests {
     }
 
     #[test]
+    fn a_life_that_has_ended_is_granted_no_lease() {
+        for has_ended in [false, true] {
+            let (mut node, view) = seated(8001, 8002);
+            if has_ended {
+                node.on_life_ended(Mono(1_003), MemberId(1), 7);
+            }
+            let mut grants = Overheard(Vec::new(), |message| if let Message::Pong { grant, .. } = message { *grant } else { None });
+            let pulse = Pulse { life: 7, number: 1, view, takes_part: true, ..Pulse::default() };
+            node.on_message(at(1_004), THEIRS, &Message::Ping { number: 1, pulse }, &mut grants);
+            assert_eq!(grants.0.is_empty(), has_ended);
+        }
+    }
+
+    #[test]
     fn what_a_life_has_said_is_not_said_of_the_next_one_in_its_seat() {
         let (mut node, _) = seated(8001, 8002);
         let elsewhere = Pulse { life: 7, number: 1, view: ViewId { lineage: 99, epoch: 1 }, takes_part: true, ..Pulse::default() };
