@@ -709,8 +709,8 @@ mod tests {
     }
 
     #[test]
-    fn who_has_asked_to_accept_and_lost_its_link_has_to_ask_again() {
-        for is_lost in [false, true] {
+    fn who_has_asked_to_accept_and_lost_its_link_has_to_ask_again_and_who_has_ended_hears_of_nothing() {
+        for (is_lost, has_ended) in [(false, false), (true, false), (false, true)] {
             let ((mut node, base), mut promises) = (third_of_three(), promises_sent());
             let next = node.view().expect("it has one").next(&Change { stays: vec![true, false, true], ..Change::default() });
             let accept = Message::Accept { base, ballot: 1 << 16, view: Box::new(next), silent: vec![1] };
@@ -720,20 +720,6 @@ mod tests {
                 node.on_tick(at(1_117), &mut promises);
                 node.on_message(at(1_118), THEIRS, &Message::Hello(introduction(8001, 3)), &mut promises);
             }
-            node.on_tick(at(1_600), &mut promises);
-            node.on_message(at(1_601), THEIRS, &Message::Prepare { base, ballot: 2 << 16 }, &mut promises);
-            node.on_tick(at(2_600), &mut promises);
-            assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_none(), is_lost);
-        }
-    }
-
-    #[test]
-    fn who_has_asked_to_accept_and_ended_hears_of_no_acceptance() {
-        for has_ended in [false, true] {
-            let ((mut node, base), mut promises) = (third_of_three(), promises_sent());
-            let next = node.view().expect("it has one").next(&Change { stays: vec![true, false, true], ..Change::default() });
-            let accept = Message::Accept { base, ballot: 1 << 16, view: Box::new(next), silent: vec![1] };
-            node.on_message(at(1_115), THEIRS, &accept, &mut promises);
             if has_ended {
                 let returned = Introduction { me: testing::card(8001, 8), ..introduction(8001, 3) };
                 node.on_message(at(1_116), LinkId(THEIRS.0 + 1), &Message::Hello(returned), &mut promises);
@@ -741,7 +727,7 @@ mod tests {
             node.on_tick(at(1_600), &mut promises);
             node.on_message(at(1_601), THEIRS, &Message::Prepare { base, ballot: 2 << 16 }, &mut promises);
             node.on_tick(at(2_600), &mut promises);
-            assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_none(), has_ended);
+            assert_eq!(promises.0.pop().expect("it promises").promised.accepted.is_none(), is_lost || has_ended);
         }
     }
 
