@@ -43,7 +43,7 @@ impl Node {
         let others: Vec<(MemberId, Standing)> = self.membership.others().map(|(id, member)| (id, member.standing)).collect();
         let patience = if pact.kept.is_some() { self.settings.boot_wait_ms } else { self.settings.boot_wait_ms.min(FRESH_WAIT_MS) };
         let is_over = now.mono >= pact.seatless_since.plus(patience);
-        let pulse_of = |id: MemberId| pact.pulse_of(id).filter(|pulse| pulse.life == self.membership.get(id).card.incarnation);
+        let pulse_of = |id: MemberId| pact.pulse_from(id, self.membership.get(id).card.incarnation);
         let is_there = |id: MemberId, standing: Standing| standing == Standing::Up && pulse_of(id).is_some_and(|pulse| !pulse.takes_part);
         // An older life than is known speaks there: its clock was set back.
         let is_of_old = |id: MemberId, standing: Standing| is_over && standing == Standing::Up && pulse_of(id).is_none();

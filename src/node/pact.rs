@@ -358,6 +358,12 @@ impl Pact {
         self.ties.get(member.index()).map(|tie| &tie.pulse)
     }
 
+    /// The same, if it was this life of the member that said it.
+    #[must_use]
+    pub fn pulse_from(&self, member: MemberId, life: u64) -> Option<&Pulse> {
+        self.pulse_of(member).filter(|pulse| pulse.life == life)
+    }
+
     /// Is the life in this seat known to have ended?
     #[must_use]
     pub fn has_ended(&self, seat: usize, membership: &Membership) -> bool {
@@ -383,8 +389,7 @@ impl Pact {
 
     /// What the life in this seat has said of itself last.
     fn pulse_in(&self, seat: usize) -> Option<&Pulse> {
-        let life = self.view.as_ref()?.seats[seat].card.incarnation;
-        self.pulse_of(self.seats[seat]).filter(|pulse| pulse.life == life)
+        self.pulse_from(self.seats[seat], self.view.as_ref()?.seats[seat].card.incarnation)
     }
 
     /// Has it ended while its grant was running?

@@ -108,7 +108,7 @@ impl Node {
     pub(super) fn newcomer(&self, now: Mono) -> Option<Card> {
         let (pact, view) = self.pact.as_ref().and_then(Pact::with_view)?;
         let fits = |id: MemberId, card: &Card| {
-            let pulse = pact.pulse_of(id).filter(|pulse| pulse.life == card.incarnation);
+            let pulse = pact.pulse_from(id, card.incarnation);
             // Whom others have told of has not said anything itself yet.
             let is_met = pact.ties.get(id.index()).is_some_and(|tie| tie.ended_life + 1 == card.incarnation);
             let rests = pact.ties.get(id.index()).and_then(|tie| tie.dropped_at).is_some_and(|dropped| now < dropped.plus(REST_MS));

@@ -348,10 +348,7 @@ impl Node {
     pub fn has_left(&self) -> bool {
         let Some(pact) = &self.pact else { return true };
         // What a former life said of itself its next one, not met yet, has not said.
-        let leaves = |id: MemberId| {
-            let life = self.membership.get(id).card.incarnation;
-            pact.pulse_of(id).is_some_and(|pulse| pulse.life == life && pulse.leaves)
-        };
+        let leaves = |id: MemberId| pact.pulse_from(id, self.membership.get(id).card.incarnation).is_some_and(|pulse| pulse.leaves);
         // Who has greeted us is there, and so is who takes part in our view, or in the first one that we have accepted, even if our own dial has
         // not reached that life yet.
         let has_greeted = |id: MemberId| self.greeted.values().any(|greeted| *greeted == id);
